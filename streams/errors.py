@@ -1,0 +1,31 @@
+"""One exception tree. Whoever catches `RescindError` may show its text to a person."""
+
+from __future__ import annotations
+
+
+class RescindError(Exception):
+    """Something that we can explain in one line."""
+
+
+class InvalidInput(RescindError):
+    """What was given breaks a rule that is stated in the message."""
+
+
+class Undecodable(RescindError):
+    """A message on the log that is no valid event of ours; it belongs into `rescind.poisoned`."""
+
+
+class LogUnavailable(RescindError):
+    """The log did not take the records; nothing of them may be reported as accepted."""
+
+
+class LogInUse(RescindError):
+    """Another service consumes from this log already."""
+
+
+class LedgerBehind(RescindError):
+    """The ledger has not caught up with the log within the time allowed; ask again later."""
+
+
+class StorageUnusable(RescindError):
+    """A data directory or file cannot be written."""

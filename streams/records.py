@@ -1,0 +1,55 @@
+"""Records as they go into a log, and the one face through which the gateway appends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from streams.cloudevents import STRUCTURED_HEADERS, Envelope, encode
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What somebody wants appended. Without a partition the key decides (murmur2)."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = STRUCTURED_HEADERS
+
+
+class Position(NamedTuple):
+    """Where a record came to stand."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Appender(Protocol):
+    """Appends durably. Both engines give one; tests give their own."""
+
+    async def append(self, records: Sequence[Record]) -> list[Position]:
+        """Return when every record is durable, in the order given.
+
+        Raises `LogUnavailable` if any is not known to be; some may be durable nevertheless, so the
+        caller repeats with the same ids.
+        """
+        ...
+
+    async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """The offset that the next record of each partition will get."""
+        ...
+
+
+def record(topic: str, envelope: Envelope, partition: int | None = None) -> Record:
+    """The record of an event, under the event's own key."""
+    key = envelope.data.key()
+    return Record(topic, None if key is None else key.encode(), encode(envelope), partition)
