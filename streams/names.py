@@ -10,9 +10,7 @@ from pydantic import StringConstraints
 #: without white space, and may itself contain colons.
 Subject = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^[a-z][a-z0-9_-]{0,31}:[^\s\x00-\x1f\x7f]{1,255}$", strip_whitespace=False
-    ),
+    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}:[^\s\x00-\x1f\x7f]{1,255}$", strip_whitespace=False),
 ]
 
 #: A slug such as `ai-training`.
