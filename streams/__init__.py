@@ -1,1 +1,1 @@
-"""What travels: events, topics, identifiers, and the engines of the log. Imports nothing of the other rooms."""
+"""What travels: events, topics, identifiers, and the engines of the log. Imports no other room."""
