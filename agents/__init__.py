@@ -1,0 +1,1 @@
+"""What happens: the stream agents, and the pure decisions behind them."""

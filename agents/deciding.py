@@ -1,0 +1,94 @@
+"""The consent decision, as a pure function of a state and a toggle.
+
+Last writer wins by (version, occurred_at, id), a total order: any order of arrival, with any repeats,
+ends in the same state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from streams import ids
+from streams.cloudevents import Envelope
+from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
+
+Rank = tuple[int, datetime, str]
+
+
+class ConsentState(BaseModel):
+    """What the consent table knows of one subject and purpose: the toggle that won."""
+
+    model_config = ConfigDict(frozen=True)
+    choice: Choice
+    version: int | None
+    occurred_at: AwareDatetime
+    toggle_id: str
+    retroactive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`state` is what the table holds from now on; `events` are what the change causes, in order."""
+
+    state: ConsentState | None
+    events: tuple[Envelope, ...] = ()
+
+
+def rank(version: int | None, occurred_at: datetime, toggle_id: str) -> Rank:
+    """Where a toggle stands. A platform that counts versions outranks its own uncounted toggles."""
+    return (-1 if version is None else version, occurred_at, toggle_id)
+
+
+def decide(
+    state: ConsentState | None, toggle_id: str, toggle: ConsentToggled, accepted_at: datetime
+) -> Decision:
+    """Take a toggle. A stale or repeated one changes nothing and causes nothing.
+
+    Callers make `events` durable before they store `state`. So a state that knows a toggle proves that
+    its events are in the log, and a crash in between repeats the same events under the same ids.
+    """
+    if state is not None and rank(toggle.version, toggle.occurred_at, toggle_id) <= rank(
+        state.version, state.occurred_at, state.toggle_id
+    ):
+        return Decision(state)
+    winner = ConsentState(
+        choice=toggle.choice,
+        version=toggle.version,
+        occurred_at=toggle.occurred_at,
+        toggle_id=toggle_id,
+        retroactive=toggle.retroactive and toggle.choice is Choice.OPT_OUT,
+    )
+    return Decision(winner, tuple(_consequences(state, winner, toggle, accepted_at)))
+
+
+def _consequences(
+    before: ConsentState | None, after: ConsentState, toggle: ConsentToggled, accepted_at: datetime
+) -> list[Envelope]:
+    events = []
+    if before is None or before.choice is not after.choice:
+        changed = ConsentChanged(
+            subject=toggle.subject,
+            purpose=toggle.purpose,
+            choice=after.choice,
+            previous=None if before is None else before.choice,
+            retroactive=after.retroactive,
+            toggle_id=after.toggle_id,
+            version=after.version,
+            occurred_at=after.occurred_at,
+            accepted_at=accepted_at,
+        )
+        events.append(Envelope(ids.change_id(after.toggle_id), accepted_at, changed))
+    # Somebody who opted out for the future only, and now wants the past gone too, changes no choice.
+    if after.retroactive and not (before is not None and before.retroactive):
+        requested = DeletionRequested(
+            subject=toggle.subject,
+            purpose=toggle.purpose,
+            toggle_id=after.toggle_id,
+            occurred_at=after.occurred_at,
+            accepted_at=accepted_at,
+        )
+        events.append(Envelope(ids.deletion_id(after.toggle_id), accepted_at, requested))
+    return events

@@ -1,0 +1,79 @@
+"""The tables of the embedded log, and how its file is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from streams.errors import StorageUnusable
+
+#: Partitions of a topic share one integer space with the topics: `topic << SHIFT | partition`.
+SHIFT = 16
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS topics (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    partitions INTEGER NOT NULL,
+    cleanup TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS records (
+    tp INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    timestamp INTEGER NOT NULL, -- milliseconds since the epoch, when appended
+    key BLOB,
+    value BLOB,
+    headers BLOB,
+    PRIMARY KEY (tp, offset)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commits (
+    consumer_group TEXT NOT NULL,
+    tp INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (consumer_group, tp)
+) WITHOUT ROWID;
+"""
+
+INSERT = "INSERT INTO records (tp, offset, timestamp, key, value, headers) VALUES (?, ?, ?, ?, ?, ?)"
+FETCH = (
+    "SELECT offset, timestamp, key, value, headers FROM records"
+    " WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?"
+)
+ENDS = "SELECT tp, MAX(offset) + 1 FROM records GROUP BY tp"
+EARLIEST = "SELECT MIN(offset) FROM records WHERE tp = ?"
+COMMIT_OFFSET = (
+    "INSERT INTO commits (consumer_group, tp, offset) VALUES (?, ?, ?)"
+    " ON CONFLICT (consumer_group, tp) DO UPDATE SET offset = excluded.offset"
+)
+COMMITTED = "SELECT tp, offset FROM commits WHERE consumer_group = ?"
+
+
+class StoredRecord(NamedTuple):
+    """A record as it stands in the log. `timestamp` is in milliseconds since the epoch."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: bytes | None
+
+
+def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """Open the log's file. A writer creates it. Raises `StorageUnusable`.
+
+    WAL with `synchronous=FULL` syncs the WAL at every commit: what is committed survives a power cut.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA busy_timeout=30000")
+        if writable:
+            connection.execute("PRAGMA journal_size_limit=67108864")
+            connection.executescript(SCHEMA)
+        else:
+            connection.execute("PRAGMA query_only=ON")
+    except sqlite3.Error as error:
+        raise StorageUnusable(f"cannot use the log {path}: {error}") from None
+    return connection

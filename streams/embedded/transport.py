@@ -1,0 +1,303 @@
+"""The embedded log as a Faust transport: what `aiokafka`'s driver is to Kafka.
+
+One process owns every partition, so a rebalance happens once, at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from faust.assignor.partition_assignor import PartitionAssignor
+from faust.transport import base
+from faust.transport.consumer import Consumer as FaustConsumer
+from faust.transport.producer import Producer as FaustProducer
+from faust.types import TP, ConsumerMessage, RecordMetadata
+from mode import Service
+
+from streams.embedded.schema import StoredRecord
+from streams.embedded.store import LogStore, unpack_headers
+from streams.embedded.writer import durable
+from streams.errors import LogUnavailable
+from streams.records import Record, TopicPartition
+from streams.topics import TopicSpec
+
+__all__ = ["Assignor", "Transport"]
+
+_GENERATION = 1
+#: Records handed in but not yet on disk; beyond this a sender waits.
+_MAX_IN_FLIGHT = 20_000
+
+
+class Assignor(PartitionAssignor):
+    """Everything belongs to this process. A global table's changelog is followed as a standby."""
+
+    def _changelogs(self, *, of_global: bool) -> set[TP]:
+        return {
+            TP(name, partition)
+            for name, table in self.app.tables._changelogs.items()
+            if table.is_global is of_global
+            for partition in range(self.app.consumer.topic_partitions(name) or 0)
+        }
+
+    def assigned_standbys(self) -> set[TP]:
+        return self._changelogs(of_global=True)
+
+    def assigned_actives(self) -> set[TP]:
+        return set(self.app.consumer.assignment()) - self.assigned_standbys()
+
+    def is_active(self, tp: TP) -> bool:
+        return tp in self.assigned_actives()
+
+    def is_standby(self, tp: TP) -> bool:
+        return tp in self.assigned_standbys()
+
+    def group_for_topic(self, topic: str) -> int:
+        return 0
+
+
+class Consumer(FaustConsumer):
+    """Reads what is durable, from the consumer group's commits on."""
+
+    consumer_stopped_errors: ClassVar[tuple[type[BaseException], ...]] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._store: LogStore = self.transport.store
+        self._group: str = self.app.conf.id
+        self._assigned: set[TP] = set()
+        self._positions: dict[TP, int] = {}
+        self._appended = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._max_poll: int = self.app.conf.broker_max_poll_records or 500
+        self._turn = 0
+
+    async def on_start(self) -> None:
+        self._store.add_waiter(self._appended)
+
+    async def on_stop(self) -> None:
+        self._store.remove_waiter(self._appended)
+        await super().on_stop()
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
+        await _create_topic(self._store, topic, partitions, kwargs)
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Take every partition of the topics. The assignment itself runs beside the caller, as with Kafka."""
+        wanted = set()
+        for topic in topics:
+            count = self._store.partitions(topic)
+            if count is None:
+                raise LogUnavailable(f"there is no topic {topic}")
+            wanted |= {TP(topic, partition) for partition in range(count)}
+        if wanted != self._assigned:
+            self._assigned = wanted
+            self._subscribed.set()
+
+    @Service.task
+    async def _assign(self) -> None:
+        while not self.should_stop:
+            if await self.wait_for_stopped(self._subscribed):
+                return
+            self._subscribed.clear()
+            self.app.on_rebalance_start()
+            self.app.consumer_generation_id = _GENERATION
+            await self.on_partitions_revoked(set())
+            await self.on_partitions_assigned(set(self._assigned), _GENERATION)
+
+    def assignment(self) -> set[TP]:
+        return self._assigned
+
+    def highwater(self, tp: TP) -> int:
+        return self._store.end(TopicPartition(*tp))
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self.highwater(tp) for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: await self._store.earliest(TopicPartition(*tp)) for tp in partitions}
+
+    async def position(self, tp: TP) -> int | None:
+        return self._positions.get(tp)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self._positions[partition] = offset
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self._positions.update(partitions)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go back to the commits; where there is none, to the beginning. A changelog stays where its
+        table has read to."""
+        committed = await self._store.committed(self._group)
+        positions = {}
+        for tp in self._assigned:
+            if not self._is_changelog_tp(tp):
+                known = committed.get(TopicPartition(*tp))
+                positions[tp] = await self._store.earliest(TopicPartition(*tp)) if known is None else known
+        self._positions.update(positions)
+        return positions
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        await self._store.commit(self._group, {TopicPartition(*tp): at for tp, at in offsets.items()})
+        return True
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        self._appended.clear()
+        ready = self._ready(active_partitions)
+        if not ready:
+            # `wait_first` also ends when the service stops.
+            await self.wait_first(self._appended.wait(), timeout=timeout)
+            ready = self._ready(active_partitions)
+        return await self._read(ready) if ready else {}
+
+    def _ready(self, active_partitions: set[TP] | None) -> list[TP]:
+        active = self._assigned if active_partitions is None else active_partitions
+        ends = self._store
+        positions = self._positions
+        return [tp for tp in active if tp in positions and positions[tp] < ends.end(TopicPartition(*tp))]
+
+    async def _read(self, ready: list[TP]) -> Mapping[TP, list[StoredRecord]]:
+        # Each ready partition gets an equal share of a poll that is small against a stream's buffer, so
+        # that no lane fills up in one poll, and the turn moves on, so that none is left out.
+        share = max(1, self._max_poll // len(ready))
+        ready = sorted(ready)
+        self._turn += 1
+        start = self._turn % len(ready)
+        ready = (ready[start:] + ready[:start])[: self._max_poll]
+        starts = {tp: self._positions[tp] for tp in ready}
+        found = await self._store.fetch([(TopicPartition(*tp), starts[tp], share) for tp in ready])
+        records = {}
+        for tp, rows in zip(ready, found, strict=True):
+            # Somebody may have sought elsewhere while the thread read.
+            if rows and self._positions.get(tp) == starts[tp]:
+                self._positions[tp] = rows[-1].offset + 1
+                records[tp] = rows
+        return records
+
+    def _to_message(self, tp: TP, record: StoredRecord) -> ConsumerMessage:
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            record.offset,
+            record.timestamp / 1000.0,
+            0,
+            unpack_headers(record.headers),
+            record.key,
+            record.value,
+            None,
+            None if record.key is None else len(record.key),
+            None if record.value is None else len(record.value),
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    def topic_partitions(self, topic: str) -> int | None:
+        return self._store.partitions(topic)
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        return self._store.partition_for(topic, key) if partition is None else partition
+
+
+class Producer(FaustProducer):
+    """Appends; a send's future is done when the record is on disk."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._store: LogStore = self.transport.store
+        self._in_flight: set[asyncio.Future[Any]] = set()
+        self._lost_change: BaseException | None = None
+
+    async def on_stop(self) -> None:
+        await self.flush()
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Any,
+        *,
+        transactional_id: str | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        if len(self._in_flight) >= _MAX_IN_FLIGHT:
+            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+        record = Record(topic, key, value, partition, _header_pairs(headers))
+        tp = self._store.place(record)
+        stored = self._store.append_nowait([(tp, record)])
+        sent = asyncio.ensure_future(_metadata(tp, stored))
+        self._in_flight.add(sent)
+        sent.add_done_callback(lambda done: self._landed(topic, done))
+        return sent
+
+    def _landed(self, topic: str, sent: asyncio.Future[Any]) -> None:
+        self._in_flight.discard(sent)
+        # Whoever sends an event hears of its failure and repeats it. Nobody waits for a table's change:
+        # the table in memory is ahead of its changelog then, and only a restart puts that right.
+        if not sent.cancelled() and sent.exception() and topic in self.app.tables.changelog_topics:
+            self._lost_change = sent.exception()
+
+    async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
+        return await (await self.send(*args, **kwargs))
+
+    async def flush(self) -> None:
+        """Wait until everything sent is on disk. Raises `LogUnavailable` if a table's change is lost: an
+        offset must never be committed before what it caused."""
+        await self.buffer.flush()
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+        if self._lost_change is not None:
+            raise LogUnavailable(f"a table's change was not stored: {self._lost_change}")
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
+        await _create_topic(self._store, topic, partitions, kwargs)
+
+    def key_partition(self, topic: str, key: bytes) -> TP:
+        return TP(topic, self._store.partition_for(topic, key))
+
+    def supports_headers(self) -> bool:
+        return True
+
+
+class Transport(base.Transport):
+    """`sqlite:///path/to/log.sqlite`."""
+
+    Consumer: ClassVar[Any] = Consumer
+    Producer: ClassVar[Any] = Producer
+    default_port = 0
+    driver_version = "embedded"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.store = LogStore.shared(Path(self.url[0].path))
+
+
+async def _metadata(tp: TopicPartition, stored: Any) -> RecordMetadata:
+    ((offset, timestamp),) = await durable(stored)
+    return RecordMetadata(
+        topic=tp.topic,
+        partition=tp.partition,
+        topic_partition=TP(*tp),
+        offset=offset,
+        timestamp=timestamp / 1000.0,
+        timestamp_type=1,
+    )
+
+
+async def _create_topic(store: LogStore, topic: str, partitions: int, settings: Mapping[str, Any]) -> None:
+    cleanup = "compact" if settings.get("compacting") else "delete"
+    spec = TopicSpec(topic, partitions, cleanup)  # type: ignore[arg-type]
+    await asyncio.to_thread(store.create_topics, [spec])
+
+
+def _header_pairs(headers: Any) -> tuple[tuple[str, bytes], ...]:
+    if not headers:
+        return ()
+    return tuple(headers.items() if isinstance(headers, Mapping) else headers)

@@ -1,0 +1,166 @@
+"""Group commit: one thread appends, many wait for it, and each hears only of what is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from streams.embedded import schema
+from streams.errors import LogUnavailable
+
+#: Rows of one transaction at most: bounds both latency and the memory that waits.
+MAX_BATCH = 4_000
+
+#: tp, key, value, headers
+Row = tuple[int, bytes | None, bytes | None, bytes | None]
+
+
+@dataclass(slots=True)
+class _Append:
+    rows: Sequence[Row]
+    done: Future[list[tuple[int, int]]]
+
+
+@dataclass(slots=True)
+class _Commit:
+    group: str
+    offsets: Sequence[tuple[int, int]]
+    done: Future[None]
+
+
+@dataclass(slots=True)
+class _Call:
+    function: Callable[[sqlite3.Connection], Any]
+    done: Future[Any]
+
+
+_Job = _Append | _Commit | _Call
+
+
+class GroupWriter:
+    """Owns the one writing connection. Every method may be called from any thread.
+
+    A failed transaction fails exactly those who waited for it; nothing of it is on disk, and the next
+    one starts from the offsets that are.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        ends: dict[int, int],
+        on_appended: Callable[[], None],
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._connection = connection
+        self._ends = ends
+        self._on_appended = on_appended
+        self._now_ms = now_ms
+        self._jobs: deque[_Job] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, rows: Sequence[Row]) -> Future[list[tuple[int, int]]]:
+        """Append rows in order. The result is each row's (offset, timestamp in ms)."""
+        job = _Append(rows, Future())
+        self._put(job)
+        return job.done
+
+    def commit(self, group: str, offsets: Iterable[tuple[int, int]]) -> Future[None]:
+        """Store a consumer group's (tp, offset)s: the offsets it wants next."""
+        job = _Commit(group, list(offsets), Future())
+        self._put(job)
+        return job.done
+
+    def call(self, function: Callable[[sqlite3.Connection], Any]) -> Future[Any]:
+        """Run something in a transaction of the writer's."""
+        job = _Call(function, Future())
+        self._put(job)
+        return job.done
+
+    def close(self) -> None:
+        """Write what was handed in, then stop."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        self._connection.close()
+
+    def _put(self, job: _Job) -> None:
+        with self._wake:
+            if self._closing:
+                job.done.set_exception(LogUnavailable("the log is closed"))
+                return
+            self._jobs.append(job)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while batch := self._take():
+            self._write(batch)
+
+    def _take(self) -> list[_Job]:
+        with self._wake:
+            while not self._jobs and not self._closing:
+                self._wake.wait()
+            batch: list[_Job] = []
+            rows = 0
+            while self._jobs and rows < MAX_BATCH:
+                job = self._jobs.popleft()
+                rows += len(job.rows) if isinstance(job, _Append) else 1
+                batch.append(job)
+            return batch
+
+    def _write(self, batch: list[_Job]) -> None:
+        ends = dict(self._ends)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = [self._apply(job, ends) for job in batch]
+            self._connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of whatever it was
+            self._roll_back()
+            for job in batch:
+                job.done.set_exception(LogUnavailable(f"the log did not take the records: {error}"))
+            return
+        # Readers may see the records from here on, and not a moment earlier: only now are they on disk.
+        self._ends.update(ends)
+        for job, result in zip(batch, results, strict=True):
+            job.done.set_result(result)
+        self._on_appended()
+
+    def _apply(self, job: _Job, ends: dict[int, int]) -> Any:
+        if isinstance(job, _Append):
+            return self._append_rows(job.rows, ends)
+        if isinstance(job, _Commit):
+            rows = [(job.group, tp, offset) for tp, offset in job.offsets]
+            self._connection.executemany(schema.COMMIT_OFFSET, rows)
+            return None
+        return job.function(self._connection)
+
+    def _append_rows(self, rows: Sequence[Row], ends: dict[int, int]) -> list[tuple[int, int]]:
+        timestamp = self._now_ms()
+        positions = []
+        values = []
+        for tp, key, value, headers in rows:
+            offset = ends.get(tp, 0)
+            ends[tp] = offset + 1
+            positions.append((offset, timestamp))
+            values.append((tp, offset, timestamp, key, value, headers))
+        self._connection.executemany(schema.INSERT, values)
+        return positions
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+async def durable(future: Future[Any]) -> Any:
+    """Wait in the event loop for what the writer's thread does."""
+    return await asyncio.wrap_future(future)

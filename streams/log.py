@@ -1,0 +1,82 @@
+"""The log as a whole: the one place that knows which engine runs.
+
+Everybody else sees an `Appender` and Faust apps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import faust
+
+from streams.embedded.store import LogStore
+from streams.embedded.transport import Assignor
+from streams.errors import InvalidInput
+from streams.records import Position, Record, TopicPartition
+from streams.topics import ALL
+
+#: Records of one poll. One poll must bring far less than a stream's buffer holds: a full buffer stops
+#: Faust's fetcher for every partition, and one blocked lane would stop all the others.
+MAX_POLL_RECORDS = 200
+STREAM_BUFFER = 4096
+
+
+class Log:
+    """The embedded log of one process. Open it once, close it last."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "sqlite" or not parts.path:
+            raise InvalidInput(f"RESCIND_LOG must be sqlite:///path/to/log.sqlite, not {url!r}")
+        self._url = url
+        self._store = LogStore.shared(Path(unquote(parts.path)))
+        self._store.create_topics(ALL)
+
+    async def append(self, records: Sequence[Record]) -> list[Position]:
+        """See `streams.records.Appender`."""
+        return await self._store.append(records)
+
+    async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """See `streams.records.Appender`."""
+        return await self._store.end_offsets(topic)
+
+    def new_app(self, group: str, data_dir: Path) -> Any:
+        """A Faust app that consumes as `group`. At least once: what is not committed comes again."""
+        return faust.App(
+            group,
+            broker=self._url,
+            datadir=str(data_dir / "faust" / group),
+            store="memory://",
+            key_serializer="raw",
+            value_serializer="raw",
+            web_enabled=False,
+            autodiscover=False,
+            topic_disable_leader=True,
+            topic_partitions=1,
+            # The default waits for a blocked lane at shutdown; what is unfinished comes again anyway.
+            stream_wait_empty=False,
+            stream_buffer_maxsize=STREAM_BUFFER,
+            stream_recovery_delay=0.0,
+            broker_max_poll_records=MAX_POLL_RECORDS,
+            broker_commit_interval=0.5,
+            PartitionAssignor=Assignor,
+        )
+
+    def close(self) -> None:
+        self._store.release()
+
+
+def events_topic(app: Any, *names: str, partitions: int | None = None) -> Any:
+    """Faust's handle of one or more of our topics: raw bytes, decoded by `streams.cloudevents`."""
+    return app.topic(
+        *names,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        partitions=partitions,
+        allow_empty=True,
+    )
