@@ -25,8 +25,6 @@ def add_consent(app: Any, appender: Appender, clock: Clock) -> None:
         partitions=SUBJECT_PARTITIONS,
         key_type=bytes,
         value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
     )
     intake = Intake(appender, clock, ConsentToggled)
 

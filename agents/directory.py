@@ -33,11 +33,8 @@ class Directory:
             partitions=PARTNERS.partitions,
             key_type=bytes,
             value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-            # Faust buffers a changelog's events before it applies them; a registration counts at once.
+            # Faust buffers changelog events before it applies them; a registration counts at once.
             recovery_buffer_size=1,
-            standby_buffer_size=1,
             on_changelog_event=self._on_event,
             changelog_topic=app.topic(
                 PARTNERS.name,

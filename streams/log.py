@@ -45,10 +45,12 @@ class Log:
 
     def new_app(self, group: str, data_dir: Path) -> Any:
         """A Faust app that consumes as `group`. At least once: what is not committed comes again."""
+        own_dir = data_dir / "faust"
+        own_dir.mkdir(parents=True, exist_ok=True)
         return faust.App(
             group,
             broker=self._url,
-            datadir=str(data_dir / "faust" / group),
+            datadir=str(own_dir),
             store="memory://",
             key_serializer="raw",
             value_serializer="raw",

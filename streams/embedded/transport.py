@@ -210,6 +210,9 @@ class Producer(FaustProducer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._store: LogStore = self.transport.store
+        # Table changes wait here for the next turn of the loop. Faust's default of 100 would hold up the
+        # stream although one transaction takes thousands.
+        self.buffer.max_messages = _MAX_IN_FLIGHT
         self._in_flight: set[asyncio.Future[Any]] = set()
         self._lost_change: BaseException | None = None
 
