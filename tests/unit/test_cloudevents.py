@@ -1,0 +1,77 @@
+"""CloudEvents in and out: what we write we read, and what we cannot read says why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.cloudevents import Envelope, as_dict, decode, encode
+from streams.errors import Undecodable
+from streams.events import Choice, ConsentToggled
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EVENT = Envelope(
+    "t1",
+    NOON,
+    ConsentToggled(subject="blog:a.example", purpose="ai-training", choice=Choice.OPT_OUT, occurred_at=NOON),
+)
+
+
+def changed(**attributes: object) -> bytes:
+    return orjson.dumps(
+        {key: value for key, value in (as_dict(EVENT) | attributes).items() if value is not None}
+    )
+
+
+def test_round_trip_in_structured_mode() -> None:
+    assert decode(encode(EVENT)) == EVENT
+
+
+def test_binary_mode_is_read() -> None:
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"io.rescind.consent.toggled"),
+        ("ce_id", b"t1"),
+        ("ce_source", b"/rescind"),
+        ("ce_time", b"2026-01-01T12:00:00Z"),
+        ("content-type", b"application/json"),
+    ]
+    assert decode(orjson.dumps(as_dict(EVENT)["data"]), headers) == EVENT
+
+
+def test_extension_attributes_ride_along() -> None:
+    assert decode(changed(traceparent="00-aa-bb-01")) == EVENT
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no value"),
+        (b"", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"\xff\xfe", "not JSON"),
+        (changed(specversion="0.3"), "specversion"),
+        (changed(type="io.rescind.nothing"), "unknown event type"),
+        (changed(source=""), "source"),
+        (changed(id=None), "string"),
+        (changed(id="white space"), "pattern"),
+        (changed(time=None), "time is missing"),
+        (changed(time="yesterday"), "RFC 3339"),
+        (changed(time="2026-01-01T12:00:00"), "zone"),
+        (changed(data={}), "subject"),
+        (changed(data=as_dict(EVENT)["data"] | {"retroactiv": True}), "retroactiv"),
+    ],
+)
+def test_what_cannot_be_read_says_why(value: bytes | None, reason: str) -> None:
+    with pytest.raises(Undecodable, match=reason):
+        decode(value)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_reader(value: bytes) -> None:
+    with pytest.raises(Undecodable):
+        decode(value)
