@@ -33,9 +33,7 @@ async def batches(stream: Any, most: int) -> AsyncIterator[list[Any]]:
         batch = []
 
 
-async def consume(
-    app: Any, stream: Any, most: int, handle: Callable[[Sequence[Any]], Awaitable[None]]
-) -> None:
+async def consume(app: Any, stream: Any, most: int, handle: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
     """Handle batches for ever. An error that nobody expected stops the whole service: Faust would go on
     with the next event and leave this one behind; a restart takes it up again.
     """

@@ -42,9 +42,7 @@ def rank(version: int | None, occurred_at: datetime, toggle_id: str) -> Rank:
     return (-1 if version is None else version, occurred_at, toggle_id)
 
 
-def decide(
-    state: ConsentState | None, toggle_id: str, toggle: ConsentToggled, accepted_at: datetime
-) -> Decision:
+def decide(state: ConsentState | None, toggle_id: str, toggle: ConsentToggled, accepted_at: datetime) -> Decision:
     """Take a toggle. A stale or repeated one changes nothing and causes nothing.
 
     Callers make `events` durable before they store `state`. So a state that knows a toggle proves that

@@ -71,17 +71,13 @@ async def serve(settings: Settings, *, announce: Callable[[Started], None] | Non
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, *, clock: Clock = utc_now
-) -> AsyncIterator[tuple[Started, asyncio.Future[None]]]:
+async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Started, asyncio.Future[None]]]:
     """The service for as long as the context lasts, and a future that fails if a part of it does."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_data_dir_and_port(settings))
         journal = Log(settings.log_url)
         stack.callback(journal.close)
-        sealer = (
-            Sealer(settings.sealing_key) if settings.sealing_key else Sealer.from_file(settings.sealing_path)
-        )
+        sealer = Sealer(settings.sealing_key) if settings.sealing_key else Sealer.from_file(settings.sealing_path)
         keys = KeyStore.open(settings.keys_path)
         stack.callback(keys.close)
         operator_key, platform_key = _first_keys(keys, clock)
@@ -176,9 +172,7 @@ async def _faust(app: Any, failure: asyncio.Future[None]) -> AsyncIterator[None]
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await app.stop()
         except TimeoutError:
-            log.warning(
-                "%s did not stop in %.0f s; what it left unfinished comes again", app.conf.id, _STOP_TIMEOUT
-            )
+            log.warning("%s did not stop in %.0f s; what it left unfinished comes again", app.conf.id, _STOP_TIMEOUT)
 
 
 async def _recovered(app: Any, failure: asyncio.Future[None]) -> None:
@@ -197,9 +191,7 @@ async def _watch(app: Any, failure: asyncio.Future[None]) -> None:
 
 
 def _readiness(apps: list[Any], failure: asyncio.Future[None]) -> Readiness:
-    reasons = [
-        f"{app.conf.id} is recovering" for app in apps if app.rebalancing or not app.tables.actives_ready
-    ]
+    reasons = [f"{app.conf.id} is recovering" for app in apps if app.rebalancing or not app.tables.actives_ready]
     if failure.done() and not failure.cancelled() and failure.exception() is not None:
         reasons.append(str(failure.exception()))
     return Readiness(ready=not reasons, reasons=tuple(reasons))

@@ -37,8 +37,7 @@ CREATE TABLE IF NOT EXISTS commits (
 
 INSERT = "INSERT INTO records (tp, offset, timestamp, key, value, headers) VALUES (?, ?, ?, ?, ?, ?)"
 FETCH = (
-    "SELECT offset, timestamp, key, value, headers FROM records"
-    " WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?"
+    "SELECT offset, timestamp, key, value, headers FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?"
 )
 ENDS = "SELECT tp, MAX(offset) + 1 FROM records GROUP BY tp"
 EARLIEST = "SELECT MIN(offset) FROM records WHERE tp = ?"

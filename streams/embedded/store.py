@@ -98,9 +98,7 @@ class LogStore:
 
     # -- appending
 
-    def append_nowait(
-        self, records: Sequence[tuple[TopicPartition, Record]]
-    ) -> Future[list[tuple[int, int]]]:
+    def append_nowait(self, records: Sequence[tuple[TopicPartition, Record]]) -> Future[list[tuple[int, int]]]:
         """Hand records to the writer. The result is each one's (offset, timestamp in ms), once on disk."""
         rows: list[Row] = [
             (self._tp(*tp), record.key, record.value, pack_headers(record.headers)) for tp, record in records
@@ -132,9 +130,7 @@ class LogStore:
 
     async def earliest(self, tp: TopicPartition) -> int:
         """The lowest offset still there, or the end if there is none."""
-        first = await asyncio.get_running_loop().run_in_executor(
-            self._read_pool, self._earliest, self._tp(*tp)
-        )
+        first = await asyncio.get_running_loop().run_in_executor(self._read_pool, self._earliest, self._tp(*tp))
         return self.end(tp) if first is None else first
 
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:

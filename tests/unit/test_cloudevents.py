@@ -22,9 +22,7 @@ EVENT = Envelope(
 
 
 def changed(**attributes: object) -> bytes:
-    return orjson.dumps(
-        {key: value for key, value in (as_dict(EVENT) | attributes).items() if value is not None}
-    )
+    return orjson.dumps({key: value for key, value in (as_dict(EVENT) | attributes).items() if value is not None})
 
 
 def test_round_trip_in_structured_mode() -> None:

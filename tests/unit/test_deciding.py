@@ -17,9 +17,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OUT, IN = Choice.OPT_OUT, Choice.OPT_IN
 
 
-def toggle(
-    choice: Choice, minute: int = 0, version: int | None = None, *, retroactive: bool = True
-) -> ConsentToggled:
+def toggle(choice: Choice, minute: int = 0, version: int | None = None, *, retroactive: bool = True) -> ConsentToggled:
     return ConsentToggled(
         subject="user:1",
         purpose="ai-training",
@@ -30,9 +28,7 @@ def toggle(
     )
 
 
-def state(
-    choice: Choice, minute: int = 0, toggle_id: str = "a", *, retroactive: bool = False
-) -> ConsentState:
+def state(choice: Choice, minute: int = 0, toggle_id: str = "a", *, retroactive: bool = False) -> ConsentState:
     return ConsentState(
         choice=choice,
         version=None,
@@ -61,9 +57,7 @@ def kinds(events: tuple[Envelope, ...]) -> list[str]:
         (state(IN, 5), toggle(OUT, 1), []),
     ],
 )
-def test_what_a_toggle_causes(
-    before: ConsentState | None, taken: ConsentToggled, expected: list[str]
-) -> None:
+def test_what_a_toggle_causes(before: ConsentState | None, taken: ConsentToggled, expected: list[str]) -> None:
     assert kinds(decide(before, "b", taken, NOON).events) == expected
 
 

@@ -40,9 +40,7 @@ def partner(name: str = "p", lane: int = 0, **changes: object) -> Partner:
 
 
 def deletion(toggle: str = "t", subject: str = "user:1", purpose: str = "ai") -> Envelope:
-    data = DeletionRequested(
-        subject=subject, purpose=purpose, toggle_id=toggle, occurred_at=NOON, accepted_at=NOON
-    )
+    data = DeletionRequested(subject=subject, purpose=purpose, toggle_id=toggle, occurred_at=NOON, accepted_at=NOON)
     return Envelope(ids.deletion_id(toggle), NOON, data)
 
 
@@ -101,9 +99,7 @@ def test_packs_keep_order_and_size_and_never_mix_partners() -> None:
     packs = pack(decisions, [partner("a", 3), partner("b", 7)])
     issued = [item.data for item in packs]
     assert all(isinstance(item, NoticesIssued) for item in issued)
-    shape = [
-        (item.partner, item.lane, len(item.notices)) for item in issued if isinstance(item, NoticesIssued)
-    ]
+    shape = [(item.partner, item.lane, len(item.notices)) for item in issued if isinstance(item, NoticesIssued)]
     assert shape == [("a", 3, 2), ("a", 3, 2), ("a", 3, 1), ("b", 7, 2), ("b", 7, 2), ("b", 7, 1)]
     of_a = [n.toggle_id for item in issued[:3] if isinstance(item, NoticesIssued) for n in item.notices]
     assert of_a == ["t0", "t1", "t2", "t3", "t4"]

@@ -1,0 +1,184 @@
+"""The ledger's file: one writer that projects in exact transactions, and any number of readers."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from uuid import uuid4
+
+from sqlite_utils import Database
+
+from ledger import queries
+from ledger.files import open_database
+from ledger.lag import bucket_of
+from ledger.projecting import Projector
+from ledger.views import Consent, Entry, NoticeRow, PartnerLag, TimelineEntry, Totals
+from streams.errors import LedgerBehind, RescindError, StorageUnusable
+from streams.events import Partner
+from streams.records import TopicPartition
+
+_SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
+_SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
+
+
+class LedgerGap(RescindError):
+    """Records are missing between what the ledger holds and what came: its file is older than its
+    consumer group's commits, as after a restored backup."""
+
+
+class Ledger:
+    """Open it with `Ledger.open`. `apply` is for one thread at a time; everything else for any."""
+
+    def __init__(self, path: Path, writer: Database) -> None:
+        self._path = path
+        self._writer = writer
+        self._connection: sqlite3.Connection = writer.conn
+        self._connection.create_function("lag_bucket", 1, bucket_of, deterministic=True)
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?)", (uuid4().hex[:12],))
+        self.ledger_id: str = self._connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchone()[0]
+        self._projector = Projector(self._connection)
+        self._next = self._stored_offsets()
+        self._local = threading.local()
+        self._readers: list[Database] = []
+        self._lock = threading.Lock()
+        self._waiters: list[tuple[Mapping[TopicPartition, int], asyncio.Future[None]]] = []
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """Create or open the file. Raises `StorageUnusable`."""
+        database = open_database(path)
+        try:
+            return cls(path, database)
+        except sqlite3.Error as error:
+            database.close()
+            raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
+
+    def close(self) -> None:
+        with self._lock:
+            for reader in self._readers:
+                reader.close()
+            self._readers.clear()
+        self._writer.close()
+
+    # -- the one writer
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Project entries and store the offsets they cover, in one transaction.
+
+        What was projected before is skipped. Raises `StorageUnusable` if nothing of it was stored (the
+        same entries may be applied again), and `LedgerGap` if entries are missing in between.
+        """
+        ahead: dict[TopicPartition, int] = {}
+        try:
+            with self._transaction():
+                for entry in entries:
+                    tp = TopicPartition(entry.topic, entry.partition)
+                    expected = ahead.get(tp, self._next.get(tp))
+                    if expected is not None and entry.offset < expected:
+                        continue
+                    if expected is not None and entry.offset > expected:
+                        raise LedgerGap(
+                            f"the ledger {self._path} ends at {tp.topic}[{tp.partition}]@{expected}, but "
+                            f"{entry.offset} came: delete it, and it is rebuilt from the log"
+                        )
+                    self._projector.project(entry)
+                    ahead[tp] = entry.offset + 1
+                self._connection.executemany(_SET_OFFSET, [(*tp, offset) for tp, offset in ahead.items()])
+        except sqlite3.Error as error:
+            raise StorageUnusable(f"the ledger did not take the entries: {error}") from None
+        self._next.update(ahead)
+        self._wake()
+
+    def offsets(self) -> dict[TopicPartition, int]:
+        """The next offset expected of each partition that was read."""
+        return dict(self._next)
+
+    # -- readers
+
+    def partner(self, partner: str) -> Partner | None:
+        return queries.partner(self._read(), partner)
+
+    def partners(self) -> list[Partner]:
+        """All, removed ones included, by id."""
+        return queries.partners(self._read())
+
+    def consents(self, subject: str) -> list[Consent]:
+        return queries.consents(self._read(), subject)
+
+    def notices(self, ids: Sequence[str]) -> dict[str, NoticeRow]:
+        return queries.notices(self._read(), ids)
+
+    def timeline(self, subject: str) -> list[TimelineEntry]:
+        """Everything that happened to a subject, causes before effects."""
+        return queries.timeline(self._read(), subject)
+
+    def lag(self, now: datetime, window: timedelta = timedelta(hours=24)) -> list[PartnerLag]:
+        """One row for each partner that is registered, or still owes something. The percentiles cover
+        the whole hours that touch the window."""
+        return queries.lag(self._read(), now, window)
+
+    def totals(self) -> Totals:
+        return queries.totals(self._read())
+
+    async def reached(self, wanted: Mapping[TopicPartition, int], timeout: float) -> None:
+        """Wait until everything below the wanted next offsets is projected. Raises `LedgerBehind`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._has(wanted):
+                return
+            self._waiters.append((wanted, done))
+        try:
+            async with asyncio.timeout(timeout):
+                await done
+        except TimeoutError:
+            raise LedgerBehind("the ledger has not caught up with the log yet") from None
+        finally:
+            with self._lock:
+                self._waiters = [waiter for waiter in self._waiters if waiter[1] is not done]
+
+    # -- inside
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _stored_offsets(self) -> dict[TopicPartition, int]:
+        rows = self._connection.execute("SELECT topic, partition, next FROM offsets").fetchall()
+        return {TopicPartition(topic, partition): following for topic, partition, following in rows}
+
+    def _read(self) -> Database:
+        reader: Database | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = open_database(self._path, writable=False)
+            self._local.reader = reader
+            with self._lock:
+                self._readers.append(reader)
+        return reader
+
+    def _has(self, wanted: Mapping[TopicPartition, int]) -> bool:
+        return all(self._next.get(tp, 0) >= offset for tp, offset in wanted.items())
+
+    def _wake(self) -> None:
+        with self._lock:
+            for wanted, done in self._waiters:
+                if self._has(wanted):
+                    done.get_loop().call_soon_threadsafe(_finish, done)
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

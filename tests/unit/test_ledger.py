@@ -1,0 +1,421 @@
+"""The ledger: exact after replays and any interleaving, rebuilt equal, and its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledger import Entry, Ledger, LedgerGap, NoticeStatus
+from ledger.lag import Health, LagState, bucket_of, percentiles, state_of, upper_seconds
+from ledger.transitions import Progress, Verdict, judge
+from streams import ids
+from streams.cloudevents import Envelope
+from streams.errors import LedgerBehind, StorageUnusable
+from streams.events import (
+    Acknowledged,
+    AckStatus,
+    Action,
+    BatchDelivered,
+    BatchFailed,
+    Choice,
+    ConsentChanged,
+    ConsentToggled,
+    Data,
+    DeletionRequested,
+    Notice,
+    NoticesIssued,
+    Outcome,
+    PartnerRegistered,
+    PartnerRemoved,
+    PartnerStatus,
+    RefusalReason,
+)
+from streams.records import TopicPartition
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def entry(topic: str, offset: int, event_id: str, data: Data) -> Entry:
+    return Entry(f"rescind.{topic}", 0, offset, NOON, Envelope(event_id, NOON, data))
+
+
+def partner(name: str = "p", lane: int = 0) -> PartnerRegistered:
+    return PartnerRegistered(
+        id=name,
+        name=name.upper(),
+        url="https://p.example/",
+        purposes=("ai",),
+        lane=lane,
+        sealed_secret="x",
+        created_at=NOON,
+        updated_at=NOON,
+    )
+
+
+def notice(number: int, name: str = "p") -> Notice:
+    return Notice(
+        id=f"n-{name}-{number}",
+        cause_id=ids.deletion_id(f"t{number}"),
+        toggle_id=f"t{number}",
+        action=Action.ERASE,
+        subject=f"user:{number}",
+        purpose="ai",
+        occurred_at=NOON,
+        issued_at=NOON,
+        receive_by=at(10),
+        complete_by=at(60),
+    )
+
+
+def issued(offset: int, *numbers: int, name: str = "p", lane: int = 0) -> Entry:
+    data = NoticesIssued(partner=name, lane=lane, notices=tuple(notice(number, name) for number in numbers))
+    return entry("notices", offset, f"pack-{name}-{offset}", data)
+
+
+def delivered(offset: int, first: int, last: int, minutes: float = 1, *undelivered: str) -> Entry:
+    data = BatchDelivered(
+        partner="p",
+        lane=0,
+        first_offset=first,
+        last_offset=last,
+        notices=1,
+        webhook_id=f"msg_{first}",
+        attempt=1,
+        status_code=200,
+        duration_ms=1,
+        delivered_at=at(minutes),
+        undelivered=undelivered,
+    )
+    return entry("deliveries", offset, f"delivered-{first}-{last}", data)
+
+
+def failed(offset: int, number: int = 1) -> Entry:
+    data = BatchFailed(
+        partner="p",
+        lane=0,
+        first_offset=0,
+        last_offset=0,
+        notices=1,
+        webhook_id="msg_0",
+        attempt=number,
+        status_code=503,
+        error="HTTP 503",
+        duration_ms=1,
+        failed_at=at(number),
+        next_attempt_at=at(number + 1),
+    )
+    return entry("deliveries", offset, f"failed-{number}", data)
+
+
+def acknowledged(
+    offset: int,
+    number: int,
+    status: AckStatus = AckStatus.COMPLETED,
+    outcome: Outcome | None = Outcome.DELETED,
+    *,
+    name: str = "p",
+    by: str = "p",
+) -> Entry:
+    data = Acknowledged(
+        notice_id=f"n-{name}-{number}",
+        partner=by,
+        subject=f"user:{number}",
+        status=status,
+        outcome=outcome,
+        reason=RefusalReason.EXEMPT if status is AckStatus.REFUSED else None,
+        occurred_at=at(2 + offset),
+        via="api",
+    )
+    return entry("acknowledgements", offset, f"ack-{offset}", data)
+
+
+def toggled(offset: int, number: int) -> list[Entry]:
+    toggle = ConsentToggled(subject=f"user:{number}", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
+    changed = ConsentChanged(
+        subject=toggle.subject,
+        purpose="ai",
+        choice=Choice.OPT_OUT,
+        previous=None,
+        retroactive=True,
+        toggle_id=f"t{number}",
+        occurred_at=NOON,
+        accepted_at=NOON,
+    )
+    request = DeletionRequested(
+        subject=toggle.subject, purpose="ai", toggle_id=f"t{number}", occurred_at=NOON, accepted_at=NOON
+    )
+    return [
+        entry("toggles", offset, f"t{number}", toggle),
+        entry("decisions", 2 * offset, ids.change_id(f"t{number}"), changed),
+        entry("decisions", 2 * offset + 1, ids.deletion_id(f"t{number}"), request),
+    ]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger.open(tmp_path / "ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(path)
+    try:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        content = {
+            table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+            for table in tables
+            if table != "meta"
+        }
+    finally:
+        connection.close()
+    content["counts"] = [row for row in content["counts"] if row[2]]
+    return content
+
+
+def status(ledger: Ledger, identity: str) -> NoticeStatus:
+    return ledger.notices([identity])[identity].status
+
+
+def test_a_deletion_from_toggle_to_acknowledgement(ledger: Ledger) -> None:
+    ledger.apply([entry("partners", 0, "r1", partner()), *toggled(0, 1), issued(0, 1)])
+    assert status(ledger, "n-p-1") is NoticeStatus.QUEUED
+    ledger.apply([delivered(0, 0, 0)])
+    assert status(ledger, "n-p-1") is NoticeStatus.DELIVERED
+    ledger.apply([acknowledged(0, 1)])
+    assert status(ledger, "n-p-1") is NoticeStatus.COMPLETED
+
+    (consent,) = ledger.consents("user:1")
+    assert (consent.choice, consent.toggle_id) == (Choice.OPT_OUT, "t1")
+    kinds = [item.kind for item in ledger.timeline("user:1")]
+    assert kinds == [
+        "toggled",
+        "consent_changed",
+        "deletion_requested",
+        "notice_issued",
+        "delivered",
+        "acknowledged",
+    ]
+    (row,) = ledger.lag(at(5), timedelta(days=1))
+    assert (row.open, row.delivered, row.acknowledged, row.state) == (0, 1, 1, LagState.OK)
+    assert row.receive_lag.p50 == pytest.approx(60, rel=0.2)
+    totals = ledger.totals()
+    assert (totals.toggles, totals.opted_out, totals.requests, totals.notices) == (1, 1, 1, 1)
+    assert (totals.open, totals.acknowledged) == (0, 1)
+
+
+def test_undelivered_notices_of_a_batch_stay_queued(ledger: Ledger) -> None:
+    ledger.apply([issued(0, 1, 2), delivered(0, 0, 0, 1, "n-p-2")])
+    assert status(ledger, "n-p-1") is NoticeStatus.DELIVERED
+    assert status(ledger, "n-p-2") is NoticeStatus.QUEUED
+
+
+def test_another_partners_acknowledgement_changes_nothing(ledger: Ledger) -> None:
+    ledger.apply([issued(0, 1), acknowledged(0, 1, by="q")])
+    assert status(ledger, "n-p-1") is NoticeStatus.QUEUED
+    assert ledger.timeline("user:1")[-1].detail["verdict"] == "not_owner"
+
+
+def test_a_removed_partner_owes_nothing(ledger: Ledger) -> None:
+    gone = PartnerRemoved.model_validate(
+        partner().model_dump() | {"status": PartnerStatus.REMOVED, "revision": 2, "updated_at": at(3)}
+    )
+    ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1), entry("partners", 1, "r2", gone), issued(1, 2)])
+    assert status(ledger, "n-p-1") is NoticeStatus.CANCELLED
+    assert status(ledger, "n-p-2") is NoticeStatus.CANCELLED
+    assert ledger.lag(at(5)) == []
+
+
+def test_overdue_and_failing(ledger: Ledger) -> None:
+    ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1), failed(0, 1), failed(1, 2)])
+    (row,) = ledger.lag(at(11))
+    assert (row.open, row.backlog, row.overdue_receive, row.overdue_complete) == (1, 1, 1, 0)
+    assert (row.consecutive_failures, row.last_error, row.state) == (2, "HTTP 503", LagState.STOP)
+    assert row.oldest_open_seconds == 660
+
+
+def test_replays_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    entries = [entry("partners", 0, "r1", partner()), *toggled(0, 1), issued(0, 1), delivered(0, 0, 0)]
+    ledger.apply(entries)
+    before = dump(tmp_path / "ledger.sqlite")
+    ledger.apply(entries)
+    assert dump(tmp_path / "ledger.sqlite") == before
+
+
+def test_a_repeated_event_at_a_later_offset_changes_nothing_but_the_offset(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.apply([issued(0, 1), delivered(0, 0, 0)])
+    before = dump(tmp_path / "ledger.sqlite")
+    again = issued(1, 1)
+    ledger.apply([again, delivered(1, 0, 0, 9)])
+    after = dump(tmp_path / "ledger.sqlite")
+    assert before.pop("offsets") != after.pop("offsets")
+    assert after == before
+
+
+def test_a_gap_is_refused_and_nothing_of_the_batch_is_kept(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.apply([issued(0, 1)])
+    before = dump(tmp_path / "ledger.sqlite")
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([issued(1, 2), issued(3, 3)])
+    assert dump(tmp_path / "ledger.sqlite") == before
+    assert ledger.offsets() == {TopicPartition("rescind.notices", 0): 1}
+
+
+def test_a_full_disk_keeps_nothing_and_forgets_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.apply([issued(0, 1)])
+    pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+    many = [issued(offset, *range(offset * 100, offset * 100 + 100)) for offset in range(1, 30)]
+    with pytest.raises(StorageUnusable, match="full"):
+        ledger.apply(many)
+    assert ledger.offsets() == {TopicPartition("rescind.notices", 0): 1}
+    ledger._connection.execute("PRAGMA max_page_count = 1000000")
+    ledger.apply(many)
+    assert ledger.totals().notices == 2901
+
+
+async def test_reached_waits_for_the_projection(ledger: Ledger) -> None:
+    wanted = {TopicPartition("rescind.notices", 0): 1}
+    waiting = asyncio.create_task(ledger.reached(wanted, 5))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await asyncio.to_thread(ledger.apply, [issued(0, 1)])
+    await waiting
+    await ledger.reached(wanted, 0)
+    with pytest.raises(LedgerBehind):
+        await ledger.reached({TopicPartition("rescind.notices", 0): 2}, 0.01)
+
+
+STREAMS: dict[str, list[Entry]] = {
+    "partners": [
+        entry("partners", 0, "r1", partner()),
+        entry("partners", 1, "r2", partner("q", 1)),
+        entry(
+            "partners",
+            2,
+            "r3",
+            PartnerRemoved.model_validate(
+                partner("q", 1).model_dump() | {"status": "removed", "revision": 2, "updated_at": at(3)}
+            ),
+        ),
+    ],
+    "notices": [issued(0, 1), issued(1, 2, 3), issued(2, 1), issued(3, 5, name="q", lane=1)],
+    "deliveries": [failed(0), delivered(1, 0, 0), delivered(2, 1, 1, 2, "n-p-3"), delivered(3, 1, 1, 9, "n-p-3")],
+    "acknowledgements": [
+        acknowledged(0, 1, AckStatus.RECEIVED, None),
+        acknowledged(1, 1, by="q"),
+        acknowledged(2, 1),
+        acknowledged(3, 1, AckStatus.REFUSED, None),
+        acknowledged(4, 2, AckStatus.IN_PROGRESS, None),
+        acknowledged(5, 5, name="q", by="q"),
+    ],
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_interleaving_ends_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    directory = tmp_path_factory.mktemp("ledgers")
+    ends = []
+    order = data.draw(st.permutations([name for name, entries in STREAMS.items() for _ in entries]))
+    for name, plan in (("a", [key for key in STREAMS for _ in STREAMS[key]]), ("b", order)):
+        ledger = Ledger.open(directory / f"{name}.sqlite")
+        rest = {key: list(entries) for key, entries in STREAMS.items()}
+        sequence = [rest[key].pop(0) for key in plan]
+        while sequence:
+            size = data.draw(st.integers(1, len(sequence))) if name == "b" else len(sequence)
+            ledger.apply(sequence[:size])
+            if data.draw(st.booleans()):
+                ledger.apply(sequence[:size])  # a crash before the offset was committed
+            sequence = sequence[size:]
+        ledger.close()
+        ends.append(dump(directory / f"{name}.sqlite"))
+    assert ends[0] == ends[1]
+
+
+P, R = Progress, AckStatus
+
+
+@pytest.mark.parametrize(
+    ("current", "said", "verdict"),
+    [
+        (P(), P(R.RECEIVED), Verdict.APPLIED),
+        (P(), P(R.IN_PROGRESS), Verdict.APPLIED),
+        (P(), P(R.COMPLETED, Outcome.DELETED), Verdict.APPLIED),
+        (P(), P(R.REFUSED, None, RefusalReason.EXEMPT), Verdict.APPLIED),
+        (P(R.RECEIVED), P(R.RECEIVED), Verdict.REPEATED),
+        (P(R.RECEIVED), P(R.IN_PROGRESS), Verdict.APPLIED),
+        (P(R.IN_PROGRESS), P(R.RECEIVED), Verdict.LATE),
+        (P(R.IN_PROGRESS), P(R.COMPLETED, Outcome.NOT_FOUND), Verdict.APPLIED),
+        (P(R.COMPLETED, Outcome.DELETED), P(R.IN_PROGRESS), Verdict.LATE),
+        (P(R.COMPLETED, Outcome.DELETED), P(R.COMPLETED, Outcome.DELETED), Verdict.REPEATED),
+        (P(R.COMPLETED, Outcome.DELETED), P(R.COMPLETED, Outcome.NOT_FOUND), Verdict.CONTRADICTION),
+        (P(R.COMPLETED, Outcome.DELETED), P(R.REFUSED, None, RefusalReason.OTHER), Verdict.CONTRADICTION),
+        (P(R.REFUSED, None, RefusalReason.OTHER), P(R.COMPLETED, Outcome.DELETED), Verdict.CONTRADICTION),
+    ],
+)
+def test_verdicts(current: Progress, said: Progress, verdict: Verdict) -> None:
+    assert judge(current, said, owner=True) is verdict
+    assert judge(current, said, owner=False) is Verdict.NOT_OWNER
+
+
+def health(**changes: object) -> Health:
+    fields: dict[str, object] = {
+        "active": True,
+        "open": 0,
+        "backlog": 0,
+        "overdue": 0,
+        "oldest_open_at": None,
+        "consecutive_failures": 0,
+        "last_success_at": None,
+        "last_progress_at": None,
+        "oldest_due_at": None,
+    }
+    return Health(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        (health(), LagState.OK),
+        (health(open=3, backlog=3), LagState.OK),
+        (health(consecutive_failures=1, open=1, backlog=1, oldest_open_at=at(0), last_success_at=at(1)), LagState.WARN),
+        (health(consecutive_failures=1, open=1, backlog=1, oldest_open_at=at(2), last_success_at=at(1)), LagState.STOP),
+        (health(consecutive_failures=1, open=1, backlog=1, oldest_open_at=at(2)), LagState.STOP),
+        (health(active=False, open=1), LagState.STOP),
+        (health(active=False), LagState.OK),
+        (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(6)), LagState.WARN),
+        (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(4)), LagState.STALL),
+        (health(open=1, overdue=1, oldest_due_at=at(5)), LagState.STALL),
+    ],
+)
+def test_states(judged: Health, expected: LagState) -> None:
+    assert state_of(judged) is expected
+
+
+@given(st.lists(st.integers(1_000, 10**12), min_size=1, max_size=200))
+def test_percentiles_are_exact_to_a_fifth(lags: list[int]) -> None:
+    histogram: dict[int, int] = {}
+    for lag in lags:
+        histogram[bucket_of(lag)] = histogram.get(bucket_of(lag), 0) + 1
+    exact = sorted(lags)[max(0, -(-len(lags) * 95 // 100) - 1)] / 1e6
+    found = percentiles(histogram)
+    assert found.count == len(lags)
+    assert found.p95 is not None
+    assert exact / 1.2 <= found.p95 <= exact * 1.2
+
+
+def test_buckets_cover_a_year() -> None:
+    assert bucket_of(-5) == bucket_of(0) == 0
+    assert upper_seconds(bucket_of(365 * 86_400 * 10**6)) >= 365 * 86_400
