@@ -1,0 +1,43 @@
+"""What is known of a subject."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel
+
+from gateway.auth import PlatformOrOperator
+from gateway.context import context_of
+from gateway.problems import RESPONSES
+from streams.names import Subject
+
+router = APIRouter(tags=["platform"])
+SubjectPath = Annotated[Subject, Path(description="`kind:id`, URL-encoded", examples=["blog:staff.example.com"])]
+
+
+class Consents(BaseModel):
+    """The state of each purpose that the subject ever chose about."""
+
+    subject: str
+    consents: list[Any]
+
+
+class Timeline(BaseModel):
+    subject: str
+    entries: list[Any]
+
+
+@router.get("/v1/consents/{subject:path}", summary="A subject's consents", responses=RESPONSES)
+async def get_consents(request: Request, subject: SubjectPath, key: PlatformOrOperator) -> Consents:
+    """Empty for a subject that was never seen."""
+    consents = await asyncio.to_thread(context_of(request).ledger.consents, subject)
+    return Consents(subject=subject, consents=list(consents))
+
+
+@router.get("/v1/subjects/{subject:path}/timeline", summary="Everything that happened", responses=RESPONSES)
+async def get_timeline(request: Request, subject: SubjectPath, key: PlatformOrOperator) -> Timeline:
+    """Toggles, decisions, notices, deliveries and acknowledgements of a subject, in order."""
+    entries = await asyncio.to_thread(context_of(request).ledger.timeline, subject)
+    return Timeline(subject=subject, entries=list(entries))
