@@ -39,7 +39,8 @@ INSERT = "INSERT INTO records (tp, offset, timestamp, key, value, headers) VALUE
 FETCH = (
     "SELECT offset, timestamp, key, value, headers FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?"
 )
-ENDS = "SELECT tp, MAX(offset) + 1 FROM records GROUP BY tp"
+TOPICS = "SELECT id, name, partitions FROM topics"
+END = "SELECT MAX(offset) + 1 FROM records WHERE tp = ?"
 EARLIEST = "SELECT MIN(offset) FROM records WHERE tp = ?"
 COMMIT_OFFSET = (
     "INSERT INTO commits (consumer_group, tp, offset) VALUES (?, ?, ?)"
@@ -76,3 +77,17 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StorageUnusable(f"cannot use the log {path}: {error}") from None
     return connection
+
+
+def read_ends(connection: sqlite3.Connection) -> dict[int, int]:
+    """The next offset of every partition that holds records.
+
+    One look-up a partition: `GROUP BY tp` would read the whole log, values and all.
+    """
+    ends = {}
+    for identity, _, partitions in connection.execute(TOPICS).fetchall():
+        for tp in range(identity << SHIFT, (identity << SHIFT) + partitions):
+            end = connection.execute(END, (tp,)).fetchone()[0]
+            if end is not None:
+                ends[tp] = end
+    return ends

@@ -6,21 +6,23 @@ import asyncio
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import orjson
-from kafka.partitioner.default import murmur2
 
 from streams.embedded import schema
 from streams.embedded.schema import SHIFT, StoredRecord
 from streams.embedded.writer import GroupWriter, Row, durable
 from streams.errors import LogUnavailable, StorageUnusable
+from streams.partitioning import partition_of
 from streams.records import Position, Record, TopicPartition
 from streams.topics import TopicSpec
 
 Headers = Sequence[tuple[str, bytes]]
+R = TypeVar("R")
 
 
 class LogStore:
@@ -48,13 +50,21 @@ class LogStore:
     @classmethod
     def shared(cls, path: Path) -> LogStore:
         """The process's one store of this file; give it back with `release`."""
-        path = path.absolute()
+        path = path.resolve()
         with cls._shared_lock:
             store = cls._shared.get(path)
             if store is None:
                 store = cls._shared[path] = cls(path)
             store._references += 1
             return store
+
+    @classmethod
+    def borrowed(cls, path: Path) -> LogStore:
+        """The store of this file for somebody who has no moment to give it back. It closes with those who
+        `shared` it; if there is nobody, it is opened, and ends with the process."""
+        with cls._shared_lock:
+            store = cls._shared.get(path.resolve())
+        return cls.shared(path) if store is None else store
 
     def release(self) -> None:
         """Give a shared store back; the last one closes it, after everything handed in is written."""
@@ -70,10 +80,16 @@ class LogStore:
     # -- topics
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """Create what is missing. An existing topic keeps its partitions: keys must stay where they are."""
+        """Create what is missing. An existing topic keeps its partitions: keys must stay where they are.
+
+        Raises `LogUnavailable`, also for a number of partitions that cannot be.
+        """
         missing = [spec for spec in specs if spec.name not in self._topics]
         if not missing:
             return
+        for spec in missing:
+            if not 0 < spec.partitions <= 1 << SHIFT:
+                raise LogUnavailable(f"topic {spec.name} cannot have {spec.partitions} partitions")
 
         def insert(connection: sqlite3.Connection) -> None:
             connection.executemany(
@@ -82,7 +98,7 @@ class LogStore:
             )
 
         self._writer.call(insert).result()
-        self._load_topics(self._read_pool.submit(self._reader.execute, _SELECT_TOPICS).result().fetchall())
+        self._load_topics(self._read(self._all, schema.TOPICS).result())
 
     def partitions(self, topic: str) -> int | None:
         """How many partitions a topic has; None if there is no such topic."""
@@ -90,11 +106,11 @@ class LogStore:
         return None if known is None else known[1]
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
-        """Where Kafka's default partitioner puts a key: murmur2, made positive, modulo partitions."""
+        """Where Kafka's default partitioner puts a key; keyless records go around."""
         count = self._topic(topic)[1]
         if key is None:
             return next(self._round_robin) % count
-        return int(murmur2(key) & 0x7FFFFFFF) % count
+        return partition_of(key, count)
 
     # -- appending
 
@@ -122,7 +138,8 @@ class LogStore:
 
     async def fetch(self, wanted: Sequence[tuple[TopicPartition, int, int]]) -> list[list[StoredRecord]]:
         """For each (partition, from offset, at most) the records that are there, in order."""
-        return await asyncio.get_running_loop().run_in_executor(self._read_pool, self._fetch, wanted)
+        found: list[list[StoredRecord]] = await durable(self._read(self._fetch, wanted))
+        return found
 
     def end(self, tp: TopicPartition) -> int:
         """The offset that the next record will get; everything below is on disk."""
@@ -130,7 +147,8 @@ class LogStore:
 
     async def earliest(self, tp: TopicPartition) -> int:
         """The lowest offset still there, or the end if there is none."""
-        first = await asyncio.get_running_loop().run_in_executor(self._read_pool, self._earliest, self._tp(*tp))
+        rows = await durable(self._read(self._all, schema.EARLIEST, (self._tp(*tp),)))
+        first: int | None = rows[0][0]
         return self.end(tp) if first is None else first
 
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
@@ -153,16 +171,16 @@ class LogStore:
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """What a consumer group has committed."""
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._read_pool, self._committed, group)
+        rows = await durable(self._read(self._all, schema.COMMITTED, (group,)))
         names = {identity: name for name, (identity, _) in self._topics.items()}
-        return {TopicPartition(names[tp >> SHIFT], tp & (1 << SHIFT) - 1): at for tp, at in rows}
+        known = [(tp, at) for tp, at in rows if tp >> SHIFT in names]
+        return {TopicPartition(names[tp >> SHIFT], tp & (1 << SHIFT) - 1): at for tp, at in known}
 
     # -- inside
 
     def _load(self, connection: sqlite3.Connection) -> None:
-        self._load_topics(connection.execute(_SELECT_TOPICS).fetchall())
-        self._ends.update(connection.execute(schema.ENDS).fetchall())
+        self._load_topics(connection.execute(schema.TOPICS).fetchall())
+        self._ends.update(schema.read_ends(connection))
 
     def _load_topics(self, rows: Iterable[tuple[int, str, int]]) -> None:
         self._topics.update({name: (identity, partitions) for identity, name, partitions in rows})
@@ -179,19 +197,29 @@ class LogStore:
             raise LogUnavailable(f"topic {topic} has no partition {partition}")
         return identity << SHIFT | partition
 
+    def _read(self, function: Callable[..., R], *args: Any) -> Future[R]:
+        """Run a read in the reader's thread, the only one that touches its connection."""
+
+        def explained() -> R:
+            try:
+                return function(*args)
+            except sqlite3.Error as error:
+                raise LogUnavailable(f"the log {self.path} cannot be read: {error}") from None
+
+        try:
+            return self._read_pool.submit(explained)
+        except RuntimeError:
+            raise LogUnavailable("the log is closed") from None
+
     def _fetch(self, wanted: Sequence[tuple[TopicPartition, int, int]]) -> list[list[StoredRecord]]:
         found = []
         for tp, offset, limit in wanted:
-            rows = self._reader.execute(schema.FETCH, (self._tp(*tp), offset, limit)).fetchall()
+            rows = self._all(schema.FETCH, (self._tp(*tp), offset, limit))
             found.append([StoredRecord(*row) for row in rows])
         return found
 
-    def _earliest(self, tp: int) -> int | None:
-        row = self._reader.execute(schema.EARLIEST, (tp,)).fetchone()
-        return None if row is None else row[0]
-
-    def _committed(self, group: str) -> list[tuple[int, int]]:
-        return self._reader.execute(schema.COMMITTED, (group,)).fetchall()
+    def _all(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        return self._reader.execute(sql, parameters).fetchall()
 
     def _wake_waiters(self) -> None:
         for event, loop in list(self._waiters.items()):
@@ -199,9 +227,6 @@ class LogStore:
                 loop.call_soon_threadsafe(event.set)
             except RuntimeError:  # the waiter's loop has closed: nobody waits there any more
                 self._waiters.pop(event, None)
-
-
-_SELECT_TOPICS = "SELECT id, name, partitions FROM topics"
 
 
 def pack_headers(headers: Headers) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import time
@@ -65,6 +66,8 @@ class GroupWriter:
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        #: SQLite's count of what other connections changed; None until it is known.
+        self._version: int | None = None
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -103,8 +106,24 @@ class GroupWriter:
             self._wake.notify()
 
     def _run(self) -> None:
-        while batch := self._take():
-            self._write(batch)
+        try:
+            while batch := self._take():
+                # From here on nobody can cancel; who did so before is not written for.
+                wanted = [job for job in batch if job.done.set_running_or_notify_cancel()]
+                if wanted:
+                    self._write(wanted)
+        finally:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The thread ends. If that was not asked for, whoever waits or comes later must hear of it."""
+        with self._wake:
+            self._closing = True
+            left = list(self._jobs)
+            self._jobs.clear()
+        for job in left:
+            if job.done.set_running_or_notify_cancel():
+                job.done.set_exception(LogUnavailable("the log's writer has stopped"))
 
     def _take(self) -> list[_Job]:
         with self._wake:
@@ -122,9 +141,10 @@ class GroupWriter:
         ends = dict(self._ends)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._reload_if_changed(ends)
             results = [self._apply(job, ends) for job in batch]
             self._connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of whatever it was
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of whatever it was
             self._roll_back()
             for job in batch:
                 job.done.set_exception(LogUnavailable(f"the log did not take the records: {error}"))
@@ -156,9 +176,20 @@ class GroupWriter:
         self._connection.executemany(schema.INSERT, values)
         return positions
 
+    def _reload_if_changed(self, ends: dict[int, int]) -> None:
+        """Another process may have appended since: its records have taken offsets that we believe free."""
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            ends.update(schema.read_ends(self._connection))
+            # They are on disk, whatever becomes of our own transaction.
+            self._ends.update(ends)
+            self._version = version
+
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        # SQLite may have rolled back by itself, and a connection that is lost has nothing to roll back.
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 async def durable(future: Future[Any]) -> Any:

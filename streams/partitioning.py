@@ -1,0 +1,31 @@
+"""Which partition a key belongs to: as Kafka's default partitioner says, on either engine."""
+
+from __future__ import annotations
+
+_SEED = 0x9747B28C
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Kafka's `toPositive(murmur2(key)) % partitions`."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash2 with Kafka's seed, as an unsigned 32-bit integer.
+
+    The reference is `org.apache.kafka.common.utils.Utils.murmur2`, which gives the same bits, signed. Our
+    own, since a client library for Kafka is much to load for one function.
+    """
+    length = len(data)
+    whole = length & ~3
+    h = _SEED ^ length
+    for start in range(0, whole, 4):
+        k = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
+        k = (k ^ k >> 24) * _M & _MASK
+        h = h * _M & _MASK ^ k
+    if whole < length:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
+    h = (h ^ h >> 13) * _M & _MASK
+    return h ^ h >> 15
