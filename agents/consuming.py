@@ -14,37 +14,47 @@ log = logging.getLogger(__name__)
 
 #: Seconds between attempts to write what must be written.
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+#: Bytes of values at which a batch is full.
+_BATCH_BYTES = 4 * 1024 * 1024
 
 
 async def batches(stream: Any, most: int) -> AsyncIterator[list[Any]]:
     """Events as they lie in the stream's buffer: all that are there, up to `most`, and a single one
     without any waiting when the stream is idle. A batch is acknowledged when the next one is asked for.
+    Messages are not all alike: what they weigh together ends a batch too.
     """
     manual = stream.noack()
     buffered = manual.channel.queue
     batch: list[Any] = []
+    weight = 0
     async for event in manual.events():
         batch.append(event)
-        if len(batch) < most and not buffered.empty():
+        weight += len(event.message.value or b"")
+        if len(batch) < most and weight < _BATCH_BYTES and not buffered.empty():
             continue
         yield batch
         for handled in batch:
             await manual.ack(handled)
-        batch = []
+        batch, weight = [], 0
 
 
 async def consume(app: Any, stream: Any, most: int, handle: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
-    """Handle batches for ever. An error that nobody expected stops the whole service: Faust would go on
-    with the next event and leave this one behind; a restart takes it up again.
+    """Handle batches for ever. An error that nobody expected stops the whole service; a restart takes up
+    again what could not be handled.
+
+    This does not return, nor raise, until the app has stopped: Faust would start another actor, which
+    goes on with the next event, and a commit would cover both.
     """
     async for batch in batches(stream, most):
-        try:
-            await handle(batch)
-        except Exception as error:
-            first = batch[0].message
-            log.exception("cannot handle %s[%d]@%d", first.topic, first.partition, first.offset)
-            await app.crash(error)
-            raise
+        if not app.crashed:
+            try:
+                await handle(batch)
+            except Exception as error:
+                first = batch[0].message
+                log.exception("cannot handle %s[%d]@%d", first.topic, first.partition, first.offset)
+                await app.crash(error)
+        if app.crashed:
+            await asyncio.Event().wait()
 
 
 async def append_until_durable(appender: Appender, records: Sequence[Record]) -> list[Position]:

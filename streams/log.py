@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import faust
 
@@ -22,6 +22,9 @@ from streams.topics import ALL
 #: Faust's fetcher for every partition, and one blocked lane would stop all the others.
 MAX_POLL_RECORDS = 200
 STREAM_BUFFER = 4096
+#: What a lane of notices buffers, since a message there is a whole pack: a partner that is down must not
+#: fill the memory. Faust stops reading at four fifths of it, and then takes at most one more poll.
+LANE_BUFFER = 1024
 
 
 class Log:
@@ -31,8 +34,10 @@ class Log:
         parts = urlsplit(url)
         if parts.scheme != "sqlite" or not parts.path:
             raise InvalidInput(f"RESCIND_LOG must be sqlite:///path/to/log.sqlite, not {url!r}")
-        self._url = url
-        self._store = LogStore.shared(Path(unquote(parts.path)))
+        path = Path("/" + unquote(parts.path).lstrip("/"))
+        # Faust parses URLs by other rules than ours; what it is given has only one reading.
+        self._url = f"sqlite://{quote(str(path))}"
+        self._store = LogStore.shared(path)
         self._store.create_topics(ALL)
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
@@ -71,7 +76,7 @@ class Log:
         self._store.release()
 
 
-def events_topic(app: Any, *names: str, partitions: int | None = None) -> Any:
+def events_topic(app: Any, *names: str, partitions: int | None = None, buffer: int | None = None) -> Any:
     """Faust's handle of one or more of our topics: raw bytes, decoded by `streams.cloudevents`."""
     return app.topic(
         *names,
@@ -80,5 +85,6 @@ def events_topic(app: Any, *names: str, partitions: int | None = None) -> Any:
         key_serializer="raw",
         value_serializer="raw",
         partitions=partitions,
+        maxsize=buffer,
         allow_empty=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
 
     @property
     def log_url(self) -> str:
-        return self.log or f"sqlite:///{self.data_dir.absolute() / 'log.sqlite'}"
+        return self.log or f"sqlite://{quote(str(self.data_dir.absolute() / 'log.sqlite'))}"
 
     @property
     def ledger_path(self) -> Path:

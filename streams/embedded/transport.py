@@ -29,6 +29,8 @@ __all__ = ["Assignor", "Transport"]
 _GENERATION = 1
 #: Records handed in but not yet on disk; beyond this a sender waits.
 _MAX_IN_FLIGHT = 20_000
+#: Seconds until a commit that failed is tried again.
+_COMMIT_RETRY = 0.5
 
 
 class Assignor(PartitionAssignor):
@@ -73,6 +75,8 @@ class Consumer(FaustConsumer):
         self._subscribed = asyncio.Event()
         self._max_poll: int = self.app.conf.broker_max_poll_records or 500
         self._turn = 0
+        self._sought = False
+        self._streaming = False
 
     async def on_start(self) -> None:
         self._store.add_waiter(self._appended)
@@ -102,6 +106,7 @@ class Consumer(FaustConsumer):
             if await self.wait_for_stopped(self._subscribed):
                 return
             self._subscribed.clear()
+            self._sought = self._streaming = False
             self.app.on_rebalance_start()
             self.app.consumer_generation_id = _GENERATION
             await self.on_partitions_revoked(set())
@@ -140,9 +145,44 @@ class Consumer(FaustConsumer):
         self._positions.update(positions)
         return positions
 
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        self._sought = True
+
+    def resume_flow(self) -> None:
+        super().resume_flow()
+        if self._sought:
+            self._streaming = True
+        self._appended.set()
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        super().on_buffer_drop(tp)
+        # There is room again; whoever waits for something new need not wait for that.
+        self._appended.set()
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        await self._store.commit(self._group, {TopicPartition(*tp): at for tp, at in offsets.items()})
-        return True
+        """Faust has dropped the acknowledgements already, and never asks again: so try until it works.
+        While the consumer stops, once: what is not committed comes again.
+
+        Raises `LogUnavailable` if a table's change is lost: an offset must never be committed before what
+        it caused.
+        """
+        lost = self.app.producer.lost_change
+        if lost is not None:
+            if self.should_stop:
+                return False
+            raise LogUnavailable(f"a table's change was not stored: {lost}")
+        wanted = {TopicPartition(*tp): at for tp, at in offsets.items()}
+        while True:
+            try:
+                await self._store.commit(self._group, wanted)
+            except LogUnavailable as error:
+                self.log.warning("offsets are not committed: %s", error)
+                if self.should_stop:
+                    return False
+                await self.sleep(_COMMIT_RETRY)
+            else:
+                return True
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         self._appended.clear()
@@ -155,6 +195,11 @@ class Consumer(FaustConsumer):
 
     def _ready(self, active_partitions: set[TP] | None) -> list[TP]:
         active = self._assigned if active_partitions is None else active_partitions
+        if not self._streaming:
+            # Faust empties every buffer when recovery is over and the streams begin. What would be read
+            # for them, or for a global table, before that moment could be lost, and be committed past.
+            standbys = self.app.assignor.assigned_standbys()
+            active = {tp for tp in active if self._is_changelog_tp(tp) and tp not in standbys}
         ends = self._store
         positions = self._positions
         return [tp for tp in active if tp in positions and positions[tp] < ends.end(TopicPartition(*tp))]
@@ -214,7 +259,9 @@ class Producer(FaustProducer):
         # stream although one transaction takes thousands.
         self.buffer.max_messages = _MAX_IN_FLIGHT
         self._in_flight: set[asyncio.Future[Any]] = set()
-        self._lost_change: BaseException | None = None
+        #: Why a table's change did not reach its changelog. The table in memory is ahead of it then, and
+        #: only a restart puts that right.
+        self.lost_change: BaseException | None = None
 
     async def on_stop(self) -> None:
         await self.flush()
@@ -242,22 +289,21 @@ class Producer(FaustProducer):
 
     def _landed(self, topic: str, sent: asyncio.Future[Any]) -> None:
         self._in_flight.discard(sent)
-        # Whoever sends an event hears of its failure and repeats it. Nobody waits for a table's change:
-        # the table in memory is ahead of its changelog then, and only a restart puts that right.
+        # Whoever sends an event hears of its failure and repeats it. Nobody waits for a table's change.
         if not sent.cancelled() and sent.exception() and topic in self.app.tables.changelog_topics:
-            self._lost_change = sent.exception()
+            self.lost_change = sent.exception()
 
     async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         return await (await self.send(*args, **kwargs))
 
     async def flush(self) -> None:
-        """Wait until everything sent is on disk. Raises `LogUnavailable` if a table's change is lost: an
-        offset must never be committed before what it caused."""
-        await self.buffer.flush()
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
-        if self._lost_change is not None:
-            raise LogUnavailable(f"a table's change was not stored: {self._lost_change}")
+        """Wait until everything sent is on disk, or is known not to be."""
+        # A change that waits for room in flight is in neither of the two, but once room is there it is
+        # under way before this can look again. The buffer's own flush gives up after a tenth of a second.
+        while self.buffer.size or self._in_flight:
+            await self.buffer.flush()
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
         await _create_topic(self._store, topic, partitions, kwargs)
@@ -279,7 +325,8 @@ class Transport(base.Transport):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.store = LogStore.shared(Path(self.url[0].path))
+        # Not `shared`: a transport is never told that it is over, and the log must close with the service.
+        self.store = LogStore.borrowed(Path(self.url[0].path))
 
 
 async def _metadata(tp: TopicPartition, stored: Any) -> RecordMetadata:
