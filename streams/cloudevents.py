@@ -14,6 +14,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from streams import events
+from streams.clock import in_utc
 from streams.errors import Undecodable
 from streams.names import EventId
 
@@ -107,6 +108,8 @@ def from_dict(attributes: Mapping[str, Any]) -> Envelope:
         time = _time(attributes.get("time"))
     except ValidationError as error:
         raise Undecodable(explain(error)) from None
+    except orjson.JSONEncodeError as error:  # what is nested deeper than it writes, it reads nevertheless
+        raise Undecodable(f"data: {error}") from None
     return Envelope(id=identity, time=time, data=data, source=source)
 
 
@@ -153,7 +156,8 @@ def _headers(headers: Headers) -> dict[str, bytes]:
     if headers is None:
         return {}
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return {name.lower(): value for name, value in pairs}
+    # Kafka allows a header without a value.
+    return {name.lower(): value or b"" for name, value in pairs}
 
 
 def _time(value: Any) -> datetime:
@@ -165,4 +169,7 @@ def _time(value: Any) -> datetime:
         raise Undecodable("time is not RFC 3339") from None
     if parsed.tzinfo is None:
         raise Undecodable("time has no zone")
-    return parsed
+    try:
+        return in_utc(parsed)
+    except ValueError as error:
+        raise Undecodable(f"time {error}") from None

@@ -9,11 +9,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from streams.clock import in_utc
 from streams.names import EventId, PartnerId, Purpose, Subject, SubjectKind
 
+#: Any zone comes in; UTC is what is kept and what leaves.
+Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 Lane = Annotated[int, Field(ge=0)]
+#: Seconds; ten years at most, so that a deadline is always a date.
+Within = Annotated[int, Field(gt=0, le=10 * 366 * 86_400)]
 Offset = Annotated[int, Field(ge=0)]
 
 
@@ -62,7 +67,7 @@ class PartnerStatus(StrEnum):
 
 
 class Data(BaseModel):
-    """What an event carries."""
+    """What an event carries. A field that may be None has None as its default: it is left out then."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     TYPE: ClassVar[str]
@@ -80,7 +85,7 @@ class ConsentToggled(Data):
     subject: Subject
     purpose: Purpose
     choice: Choice
-    occurred_at: AwareDatetime
+    occurred_at: Moment
     version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     #: Does an opt-out reach back to what partners hold already? Ignored for an opt-in.
     retroactive: bool = True
@@ -99,13 +104,13 @@ class ConsentChanged(Data):
     subject: Subject
     purpose: Purpose
     choice: Choice
-    previous: Choice | None
+    previous: Choice | None = None
     retroactive: bool
     toggle_id: EventId
     version: int | None = None
-    occurred_at: AwareDatetime
+    occurred_at: Moment
     #: When the toggle became durable in the log.
-    accepted_at: AwareDatetime
+    accepted_at: Moment
 
     def key(self) -> str:
         return self.subject
@@ -118,8 +123,8 @@ class DeletionRequested(Data):
     subject: Subject
     purpose: Purpose
     toggle_id: EventId
-    occurred_at: AwareDatetime
-    accepted_at: AwareDatetime
+    occurred_at: Moment
+    accepted_at: Moment
 
     def key(self) -> str:
         return self.subject
@@ -137,14 +142,14 @@ class Partner(Data):
     lane: Lane
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
     #: Seconds from issue until the partner must have answered 2xx, and until it must have completed.
-    receive_within: Annotated[int, Field(gt=0)] = 86_400
-    complete_within: Annotated[int, Field(gt=0)] = 30 * 86_400
+    receive_within: Within = 86_400
+    complete_within: Within = 30 * 86_400
     status: PartnerStatus = PartnerStatus.ACTIVE
     status_reason: Annotated[str, Field(max_length=500)] | None = None
     #: The signing secret, encrypted with the service's key; never shown, never logged.
     sealed_secret: str = Field(repr=False)
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Moment
+    updated_at: Moment
     #: Counts the changes, from 1.
     revision: Annotated[int, Field(ge=1)] = 1
 
@@ -182,10 +187,10 @@ class Notice(BaseModel):
     action: Action
     subject: Subject
     purpose: Purpose
-    occurred_at: AwareDatetime
-    issued_at: AwareDatetime
-    receive_by: AwareDatetime
-    complete_by: AwareDatetime
+    occurred_at: Moment
+    issued_at: Moment
+    receive_by: Moment
+    complete_by: Moment
 
 
 class NoticesIssued(Data):
@@ -211,7 +216,7 @@ class BatchDelivered(Data):
     attempt: Annotated[int, Field(ge=1)]
     status_code: int
     duration_ms: Annotated[float, Field(ge=0)]
-    delivered_at: AwareDatetime
+    delivered_at: Moment
     undelivered: tuple[EventId, ...] = ()
 
     def key(self) -> str:
@@ -229,11 +234,11 @@ class BatchFailed(Data):
     notices: Annotated[int, Field(ge=0)]
     webhook_id: str
     attempt: Annotated[int, Field(ge=1)]
-    status_code: int | None
+    status_code: int | None = None
     error: Annotated[str, Field(max_length=1000)]
     duration_ms: Annotated[float, Field(ge=0)]
-    failed_at: AwareDatetime
-    next_attempt_at: AwareDatetime | None
+    failed_at: Moment
+    next_attempt_at: Moment | None = None
 
     def key(self) -> str:
         return self.partner
@@ -250,8 +255,8 @@ class Acknowledged(Data):
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
     detail: Annotated[str, Field(max_length=1000)] | None = None
-    expected_by: AwareDatetime | None = None
-    occurred_at: AwareDatetime
+    expected_by: Moment | None = None
+    occurred_at: Moment
     evidence: dict[str, Any] | None = None
     via: Literal["reply", "api"]
 
@@ -270,7 +275,7 @@ class NoticeUndeliverable(Data):
     subject: Subject
     status_code: int
     detail: Annotated[str, Field(max_length=1000)]
-    refused_at: AwareDatetime
+    refused_at: Moment
 
     def key(self) -> str:
         return self.partner
@@ -284,6 +289,6 @@ class MessagePoisoned(Data):
     partition: int
     offset: Offset
     reason: Annotated[str, Field(max_length=2000)]
-    key_base64: str | None
-    value_base64: str | None
-    poisoned_at: AwareDatetime
+    key_base64: str | None = None
+    value_base64: str | None = None
+    poisoned_at: Moment

@@ -6,7 +6,6 @@ Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/stan
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -68,5 +67,5 @@ def verify(secret: str, received: Mapping[str, str], body: bytes, now: datetime)
 def _key(secret: str) -> bytes:
     try:
         return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise InvalidSignature("the secret is not base64") from None

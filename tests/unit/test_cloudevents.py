@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import pytest
@@ -41,6 +42,23 @@ def test_binary_mode_is_read() -> None:
     assert decode(orjson.dumps(as_dict(EVENT)["data"]), headers) == EVENT
 
 
+def test_a_header_without_a_value_breaks_nothing() -> None:
+    # Kafka allows it, though its Python types do not say so.
+    headers: list[tuple[str, Any]] = [("ce_specversion", None), ("content-type", None)]
+    with pytest.raises(Undecodable, match="specversion"):
+        decode(b"{}", headers)
+    assert decode(encode(EVENT), headers[1:]) == EVENT
+
+
+def test_times_come_in_any_zone_and_leave_in_utc() -> None:
+    taken = decode(changed(time="2026-01-01T14:00:00+02:00", data=as_dict(EVENT)["data"] | {"occurred_at": EARLY}))
+    assert taken == EVENT
+    assert encode(taken) == encode(EVENT)
+
+
+EARLY = "2026-01-01T01:00:00-11:00"
+
+
 def test_extension_attributes_ride_along() -> None:
     assert decode(changed(traceparent="00-aa-bb-01")) == EVENT
 
@@ -60,6 +78,11 @@ def test_extension_attributes_ride_along() -> None:
         (changed(time=None), "time is missing"),
         (changed(time="yesterday"), "RFC 3339"),
         (changed(time="2026-01-01T12:00:00"), "zone"),
+        (changed(time="0001-01-01T00:00:00+23:59"), "time lies outside"),
+        (changed(time="9999-12-31T23:59:59-23:59"), "time lies outside"),
+        (changed(data=as_dict(EVENT)["data"] | {"occurred_at": "0001-01-01T00:00:00+01:00"}), "occurred_at"),
+        (changed(data=0).replace(b'"data":0', b'"data":' + b"[" * 500 + b"]" * 500), "data: Recursion"),
+        (b"[" * 100_000, "not JSON"),
         (changed(data={}), "subject"),
         (changed(data=as_dict(EVENT)["data"] | {"retroactiv": True}), "retroactiv"),
     ],
