@@ -29,10 +29,13 @@ def is_public(address: str) -> bool:
 
 
 def check_literal(host: str) -> None:
-    """Refuse a host that is an IP address and not public. aiohttp asks no resolver for those."""
+    """Refuse a host that is an IP address and not public. aiohttp asks no resolver for those, nor for what
+    only looks like one: `127.1` and `2130706433` are loopback to the system, so they are refused too."""
     try:
         public = is_public(host.strip("[]"))
     except ValueError:
+        if ":" in host or host.replace(".", "").isdigit():
+            raise UnsafeAddress(f"{host} is not an address in its usual form") from None
         return  # a name; the resolver will judge what it stands for
     if not public:
         raise UnsafeAddress(f"{host} is not a public address")

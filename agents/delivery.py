@@ -24,16 +24,20 @@ from streams.clock import Clock
 from streams.cloudevents import Envelope
 from streams.events import (
     Acknowledged,
+    AckStatus,
+    Action,
     BatchDelivered,
     BatchFailed,
     Notice,
     NoticesIssued,
+    Outcome,
     Partner,
     PartnerStatus,
+    RefusalReason,
 )
-from streams.log import events_topic
+from streams.log import LANE_BUFFER, events_topic
 from streams.records import Appender, Record, record
-from streams.sealing import Sealer
+from streams.sealing import SealBroken, Sealer
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, NOTICES
 
 log = logging.getLogger(__name__)
@@ -88,11 +92,17 @@ class Courier:
             failed = _failed(batch, answer, number, now, now + timedelta(seconds=delay))
             await append_until_durable(self._appender, [failed])
             await self._pause(partner, delay)
+        log.warning("lane %d@%d is dropped: partner %s is removed or unknown", batch.lane, batch.offset, batch.partner)
 
     async def _attempt(self, partner: Partner, batch: Batch) -> Answer:
+        try:
+            secret = self._sealer.open(partner.sealed_secret)
+        except SealBroken as error:
+            # This partner's trouble alone: its lane waits, as for any failure, until it gets a new secret.
+            return Answer(Attempt(None, str(error)), 0.0)
         return await self._sender.send(
             partner.url,
-            self._sealer.open(partner.sealed_secret),
+            secret,
             batch.webhook_id,
             batch.notices,
             single=partner.batch_size == 1 and len(batch.notices) == 1,
@@ -142,28 +152,46 @@ def _taken(batch: Batch, answer: Answer, number: int, now: datetime) -> list[Rec
 
 def _acknowledged(batch: Batch, items: Sequence[ReplyItem], now: datetime) -> list[Record]:
     sent = {notice.id: notice for notice in batch.notices}
-    records = []
+    records: dict[str, Record] = {}
+    foreign = 0
     for item in items:
         notice = sent.get(item.id)
         if notice is None:
             # A reply speaks for its own batch only; anything else comes by the API, where it is checked.
-            log.warning("partner %s acknowledged %s, which was not in the batch", batch.partner, item.id)
+            foreign += 1
             continue
+        outcome, reason = _meaning(item, notice.action)
         data = Acknowledged(
             notice_id=item.id,
             partner=batch.partner,
             subject=notice.subject,
             status=item.status,
-            outcome=item.outcome,
-            reason=item.reason,
+            outcome=outcome,
+            reason=reason,
             detail=item.detail,
             occurred_at=now,
             via="reply",
         )
-        content = (item.status, item.outcome or "", item.reason or "", item.detail or "", "")
+        content = (item.status, outcome or "", reason or "", item.detail or "", "")
         identity = ids.acknowledgement_id(item.id, batch.partner, *content)
-        records.append(record(ACKNOWLEDGEMENTS.name, Envelope(identity, now, data)))
-    return records
+        records[identity] = record(ACKNOWLEDGEMENTS.name, Envelope(identity, now, data))
+    if foreign:
+        log.warning("partner %s acknowledged %d notices that were not in the batch", batch.partner, foreign)
+    return list(records.values())
+
+
+#: What `completed` says by itself: what the notice asked for is done.
+_DONE = {Action.ERASE: Outcome.DELETED, Action.STOP: Outcome.SUPPRESSED}
+
+
+def _meaning(item: ReplyItem, action: Action) -> tuple[Outcome | None, RefusalReason | None]:
+    """The outcome and the reason that a reply means. Its short forms, `completed` and `refused` alone, are
+    answers; and an outcome of what is not completed, or a reason of what is not refused, says nothing."""
+    if item.status is AckStatus.COMPLETED:
+        return item.outcome or _DONE.get(action), None
+    if item.status is AckStatus.REFUSED:
+        return None, item.reason or RefusalReason.OTHER
+    return None, None
 
 
 def _failed(batch: Batch, answer: Answer, number: int, now: datetime, again: datetime) -> Record:
@@ -196,7 +224,7 @@ def add_delivery(app: Any, appender: Appender, courier: Courier, clock: Clock) -
             if isinstance(issued, NoticesIssued):
                 await courier.deliver(Batch(item.partition, item.offset, issued.partner, issued.notices))
 
-    @app.agent(events_topic(app, NOTICES.name), name="delivery", isolated_partitions=True)
+    @app.agent(events_topic(app, NOTICES.name, buffer=LANE_BUFFER), name="delivery", isolated_partitions=True)
     async def delivery(stream: Any) -> None:
         # One at a time: what is delivered counts as done before the next is begun.
         await consume(app, stream, 1, handle)

@@ -53,10 +53,20 @@ class Directory:
 
     async def _on_event(self, event: Any) -> None:
         message = event.message
-        self.take(message.offset, message.value, message.headers)
+        self.take(message.offset, message.key, message.value, message.headers)
 
-    def take(self, offset: int, value: bytes | None, headers: Any) -> None:
+    def take(self, offset: int, key: bytes | None, value: bytes | None, headers: Any) -> None:
         """Read one record of `rescind.partners`."""
+        if value is None:
+            # A tombstone: whoever had this key is forgotten.
+            self._partners.pop((key or b"").decode("utf-8", "replace"), None)
+        else:
+            self._keep(offset, value, headers)
+        self._next_offset = offset + 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _keep(self, offset: int, value: bytes, headers: Any) -> None:
         try:
             envelope = decode(value, headers)
         except Undecodable as error:
@@ -65,9 +75,6 @@ class Directory:
         else:
             if isinstance(envelope.data, Partner):
                 self._partners[envelope.data.id] = envelope.data
-        self._next_offset = offset + 1
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     def get(self, partner: str) -> Partner | None:
         return self._partners.get(partner)

@@ -55,7 +55,8 @@ def _seconds(value: str, now: datetime) -> float | None:
         return float(value[:9])
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # The parser overflows on absurd numbers; a partner's header must not stop the service.
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

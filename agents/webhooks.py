@@ -8,17 +8,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import aiohttp
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from yarl import URL
 
 from agents.addresses import PublicResolver, UnsafeAddress, check_literal
 from agents.retrying import Attempt
 from streams import signing
-from streams.cloudevents import SOURCE, rfc3339
+from streams.cloudevents import SOURCE, explain, rfc3339
+from streams.errors import RescindError
 from streams.events import AckStatus, Notice, Outcome, RefusalReason
 
 log = logging.getLogger(__name__)
@@ -26,18 +27,25 @@ log = logging.getLogger(__name__)
 NOTICE_TYPE = "io.rescind.notice"
 #: A reply is read this far and no further.
 REPLY_CAP = 1024 * 1024
+#: Characters of a detail, as `streams.events.Acknowledged` takes it.
+DETAIL_CAP = 1000
 _USER_AGENT = "Rescind/0.1 (+https://rescind.dev)"
 
 
+def _cut(text: Any) -> Any:
+    return text[:DETAIL_CAP] if isinstance(text, str) else text
+
+
 class ReplyItem(BaseModel):
-    """One acknowledgement in a reply. Fields that we do not know are a partner's own business."""
+    """One acknowledgement in a reply. Fields that we do not know are a partner's own business, and a detail
+    that is too long is cut: the acknowledgement itself must not be lost over it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     id: str
     status: AckStatus
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
-    detail: str | None = Field(default=None, max_length=1000)
+    detail: Annotated[str | None, BeforeValidator(_cut)] = None
 
 
 _REPLY_ITEM = TypeAdapter(ReplyItem)
@@ -110,13 +118,17 @@ def parse_reply(body: bytes) -> tuple[ReplyItem, ...]:
     if not isinstance(results, list):
         return ()
     items = []
+    refused: list[str] = []
     for result in results:
         try:
             item = _REPLY_ITEM.validate_python(result)
         except ValidationError as error:
-            log.warning("a reply's item is no acknowledgement: %s", error.errors()[0]["msg"])
+            refused.append(explain(error))
         else:
             items.append(item)
+    if refused:
+        # One line a reply, whatever it holds: a partner does not decide how much we log.
+        log.warning("%d items of a reply are no acknowledgements; the first: %.300r", len(refused), refused[0])
     return tuple(items)
 
 
@@ -125,7 +137,7 @@ class HttpSender:
     proxy from the environment."""
 
     def __init__(self, timeout: float, *, allow_private: bool) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._allow_private = allow_private
         self._session: aiohttp.ClientSession | None = None
 
@@ -145,7 +157,10 @@ class HttpSender:
     ) -> Answer:
         body, media_type = body_of(notices, single=single)
         headers = {"content-type": media_type, "user-agent": _USER_AGENT}
-        headers |= signing.headers(secret, webhook_id, now, body)
+        try:
+            headers |= signing.headers(secret, webhook_id, now, body)
+        except RescindError as error:
+            return Answer(Attempt(None, str(error)), 0.0)
         started = time.perf_counter()
         attempt, reply = await self._post(url, headers, body)
         duration_ms = (time.perf_counter() - started) * 1000
@@ -155,7 +170,12 @@ class HttpSender:
         try:
             if not self._allow_private:
                 check_literal(URL(url).host or "")
-            async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
+            # aiohttp's own limit ends with the reply; a partner that answers but never reads what we send
+            # would hold us beyond it.
+            async with (
+                asyncio.timeout(self._timeout),
+                self._open().post(url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
                 reply = await self._read(response)
                 error = None if 200 <= response.status < 300 else _words(response.status, reply)
                 return Attempt(response.status, error, response.headers.get("retry-after")), reply
@@ -176,7 +196,7 @@ class HttpSender:
             connector = aiohttp.TCPConnector(resolver=resolver, limit=0, limit_per_host=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

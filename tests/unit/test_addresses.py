@@ -31,6 +31,17 @@ def test_not_public(address: str) -> None:
 def test_literals_are_checked_and_names_are_left_to_the_resolver() -> None:
     check_literal("partner.example")
     check_literal("8.8.8.8")
-    for host in ("127.0.0.1", "[::1]"):
+    for host in (
+        "127.0.0.1",
+        "[::1]",
+        "::ffff:127.0.0.1",
+        "[::1%lo]",
+        "127.1",
+        "2130706433",
+        "0",
+        "0177.0.0.1",
+        "8.8.8.8.",
+        "1::2::3",
+    ):
         with pytest.raises(UnsafeAddress):
             check_literal(host)

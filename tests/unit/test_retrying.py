@@ -35,6 +35,9 @@ def test_exponential_with_full_jitter(number: int, jitter: float, seconds: float
         (503, "soon", 0.5),
         (503, "-5", 0.5),
         (503, "", 0.5),
+        (503, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 0.5),  # a date that no computer can hold
+        (503, "Mon, 01 Jan 2026 99999999999999999:00:00 GMT", 0.5),
+        (503, "1 Jan 20 00:00:00 -99999999999999999999999", 0.5),
         (None, None, 0.5),
     ],
 )

@@ -1,0 +1,89 @@
+"""The directory of partners: the newest state of each, and a way to wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agents.directory import Directory
+from streams.cloudevents import Envelope, encode
+from streams.events import Choice, ConsentToggled
+from streams.records import record
+from streams.topics import PARTNERS
+from tests.unit.fakes import NOON, MemoryLog, announce, partner, settle
+
+
+async def test_the_newest_state_of_a_partner_counts() -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    await announce(log, directory, partner("a"))
+    await announce(log, directory, partner("b"))
+    await announce(log, directory, partner("a", url="https://new.example", revision=2))
+    found = directory.get("a")
+    assert found is not None
+    assert found.url == "https://new.example"
+    assert {known.id for known in directory.all()} == {"a", "b"}
+    assert directory.get("c") is None
+
+
+async def test_a_tombstone_forgets_a_partner() -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    await announce(log, directory, partner("a"))
+    for offset, key in enumerate((b"other", None, b"\xff", b"a"), start=1):
+        assert directory.get("a") is not None
+        directory.take(offset, key, None, None)
+    assert directory.get("a") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xff",
+        b"{}",
+        b"[" * 2000,
+        encode(
+            Envelope("t", NOON, ConsentToggled(subject="u:1", purpose="ai", choice=Choice.OPT_IN, occurred_at=NOON))
+        ),
+    ],
+)
+async def test_what_is_no_partner_stops_nobody(value: bytes) -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    await announce(log, directory, partner("a"))
+    log.ends[next(iter(log.ends))] += 1
+    directory.take(1, b"a", value, None)
+    await asyncio.wait_for(directory.caught_up(), 1)
+    assert directory.get("a") is not None
+
+
+async def test_caught_up_waits_for_what_is_durable_now_and_for_no_more() -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    await directory.caught_up()
+    items = [record(PARTNERS.name, Envelope(name, NOON, partner(name))) for name in ("a", "b", "c")]
+    await log.append(items[:2])
+    waiting = asyncio.ensure_future(directory.caught_up())
+    await settle()
+    await log.append(items[2:])
+    directory.take(0, items[0].key, items[0].value, items[0].headers)
+    await settle()
+    assert not waiting.done()
+    directory.take(1, items[1].key, items[1].value, items[1].headers)
+    await asyncio.wait_for(waiting, 1)
+    assert directory.get("c") is None
+
+
+async def test_every_change_wakes_everybody_who_waits() -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    waiting = [asyncio.ensure_future(directory.changed()) for _ in range(3)]
+    await settle()
+    await announce(log, directory, partner("a"))
+    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    again = asyncio.ensure_future(directory.changed())
+    await settle()
+    assert not again.done()
+    again.cancel()
