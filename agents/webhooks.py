@@ -137,7 +137,7 @@ class HttpSender:
     proxy from the environment."""
 
     def __init__(self, timeout: float, *, allow_private: bool) -> None:
-        self._timeout = timeout
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._allow_private = allow_private
         self._session: aiohttp.ClientSession | None = None
 
@@ -170,18 +170,17 @@ class HttpSender:
         try:
             if not self._allow_private:
                 check_literal(URL(url).host or "")
-            # aiohttp's own limit ends with the reply; a partner that answers but never reads what we send
-            # would hold us beyond it.
-            async with (
-                asyncio.timeout(self._timeout),
-                self._open().post(url, data=body, headers=headers, allow_redirects=False) as response,
-            ):
+            async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
                 reply = await self._read(response)
                 error = None if 200 <= response.status < 300 else _words(response.status, reply)
                 return Attempt(response.status, error, response.headers.get("retry-after")), reply
         except TimeoutError:
             return Attempt(None, "no complete answer in time"), b""
         except (aiohttp.ClientError, UnsafeAddress, OSError, ValueError) as error:
+            return Attempt(None, f"{type(error).__name__}: {error}"[:1000]), b""
+        except Exception as error:
+            # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
+            log.exception("an attempt failed in a way that nobody expected")
             return Attempt(None, f"{type(error).__name__}: {error}"[:1000]), b""
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -196,7 +195,7 @@ class HttpSender:
             connector = aiohttp.TCPConnector(resolver=resolver, limit=0, limit_per_host=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                timeout=self._timeout,
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
