@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rescind import cli_keys, cli_partners
 from rescind.client import Client
 from rescind.importing import Import, Options, Summary
+from rescind.launching import LAST_LINE
 from rescind.options import Json, Key, Url
 from rescind.output import err, local, out, print_json, seconds, show_table, state, table
 from rescind.signals import interruptible
@@ -46,8 +48,6 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens inside.")] = False,
 ) -> None:
     """Run the service until Ctrl-C. Everything it needs is in one process and one directory."""
-    import asyncio  # noqa: PLC0415
-
     from rescind.service import Started, serve  # noqa: PLC0415 - Faust is slow to import
 
     chosen = {"data_dir": data, "host": host, "port": port, "allow_private_partners": allow_private_partners}
@@ -61,9 +61,23 @@ def up(
             _say(f"Operator key: {started.operator_key}")
             _say(f"Platform key: {started.platform_key}")
             _say("These keys are shown only now. Make others with `rescind keys create`.")
+        _say(LAST_LINE)
 
     asyncio.run(serve(settings, announce=announce))
     _say("Stopped. The next start goes on where this one ended.")
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Option(help="A CSV of crawler choices; by default real ones.")] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any.", min=0, max=65535)] = 0,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave it running at the end, to look around.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds after which to give up.", min=1)] = 180.0,
+) -> None:
+    """Watch real opt-outs travel to four simulated partners, in about a minute."""
+    from rescind.demo import run_demo  # noqa: PLC0415 - aiohttp is slow to import
+
+    asyncio.run(run_demo(file, time_limit, stay=stay, port=port))
 
 
 @app.command()
