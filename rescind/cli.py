@@ -48,6 +48,8 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens inside.")] = False,
 ) -> None:
     """Run the service until Ctrl-C. Everything it needs is in one process and one directory."""
+    import uvloop  # noqa: PLC0415
+
     from rescind.service import Started, serve  # noqa: PLC0415 - Faust is slow to import
 
     chosen = {"data_dir": data, "host": host, "port": port, "allow_private_partners": allow_private_partners}
@@ -63,7 +65,8 @@ def up(
             _say("These keys are shown only now. Make others with `rescind keys create`.")
         _say(LAST_LINE)
 
-    asyncio.run(serve(settings, announce=announce))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, announce=announce))
     _say("Stopped. The next start goes on where this one ended.")
 
 
