@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -70,7 +69,7 @@ def _prepare_streams() -> None:
     """Whatever can be named can be printed, even if the terminal has no such character."""
     if sys.stdout is None:
         # Closed by whoever started us, `rescind ... >&-`.
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until we end
+        sys.stdout = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

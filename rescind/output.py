@@ -82,9 +82,9 @@ def seconds(value: float | None) -> str:
     """A span for people, `-` for none."""
     if value is None:
         return "-"
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
-    whole = int(value)
+    whole = round(value)
     for size, unit, smaller, small_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // smaller} {small_unit}"
