@@ -112,6 +112,7 @@ def import_file(
     """Import a file of toggles, in its own order. Importing it again changes nothing.
 
     Columns: subject,purpose,choice,occurred_at and optionally id,version,retroactive,source.
+    An interrupted import goes on where it was if it is repeated; FILE.rescind-progress remembers.
     Exit code 1 if lines were skipped.
     """
     with Client(url or "", key) as client, _progress(file) as progress:
