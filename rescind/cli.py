@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -18,6 +19,7 @@ from rescind import cli_keys, cli_partners
 from rescind.client import Client
 from rescind.failing import run
 from rescind.importing import Import, Options, Summary
+from rescind.launching import LAST_LINE
 from rescind.options import Json, Key, Url, settings
 from rescind.output import complain, err, local, one_line, print_json, say, seconds, show_table, state, table
 from streams.events import Choice
@@ -50,7 +52,7 @@ def up(
 ) -> None:
     """Run the service until Ctrl-C. Everything it needs is in one process and one directory."""
     chosen = settings(data_dir=data, host=host, port=port, allow_private_partners=allow_private_partners)
-    import asyncio  # noqa: PLC0415
+    import uvloop  # noqa: PLC0415
 
     from rescind.service import Started, serve  # noqa: PLC0415 - Faust is slow to import
 
@@ -63,9 +65,24 @@ def up(
             say(f"Operator key: {started.operator_key}")
             say(f"Platform key: {started.platform_key}")
             say("These keys are shown only now. Make others with `rescind keys create`.")
+        say(LAST_LINE)
 
-    asyncio.run(serve(chosen, announce=announce))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(chosen, announce=announce))
     say("Stopped. The next start goes on where this one ended.")
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Option(help="A CSV of crawler choices; by default real ones.")] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any.", min=0, max=65535)] = 0,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave it running at the end, to look around.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds after which to give up.", min=1)] = 180.0,
+) -> None:
+    """Watch real opt-outs travel to four simulated partners, in about a minute."""
+    from rescind.demo import run_demo  # noqa: PLC0415 - aiohttp is slow to import
+
+    asyncio.run(run_demo(file, time_limit, stay=stay, port=port))
 
 
 @app.command()

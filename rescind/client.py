@@ -45,6 +45,9 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._http.close()
 
     def post_toggles(self, toggles: Sequence[dict[str, Any]]) -> list[str]:

@@ -57,7 +57,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right
     """A table without lines and without wrapping."""
     made = Table(box=None, pad_edge=False, header_style="dim" if out.is_terminal else "", padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", no_wrap=True, overflow="ignore")
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
         made.add_row(*(Text(one_line(str(cell)), cell.style if isinstance(cell, Text) else "") for cell in row))
     return made

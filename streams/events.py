@@ -44,6 +44,7 @@ class Outcome(StrEnum):
     SUPPRESSED = "suppressed"
     NOT_FOUND = "not_found"
     ALREADY_DELETED = "already_deleted"
+    RESUMED = "resumed"  #: the answer to a `resume`, which asks for no deletion
 
 
 class RefusalReason(StrEnum):
@@ -99,7 +100,7 @@ class ConsentChanged(Data):
     subject: Subject
     purpose: Purpose
     choice: Choice
-    previous: Choice | None
+    previous: Choice | None = None
     retroactive: bool
     toggle_id: EventId
     version: int | None = None
@@ -229,11 +230,11 @@ class BatchFailed(Data):
     notices: Annotated[int, Field(ge=0)]
     webhook_id: str
     attempt: Annotated[int, Field(ge=1)]
-    status_code: int | None
+    status_code: int | None = None
     error: Annotated[str, Field(max_length=1000)]
     duration_ms: Annotated[float, Field(ge=0)]
     failed_at: AwareDatetime
-    next_attempt_at: AwareDatetime | None
+    next_attempt_at: AwareDatetime | None = None
 
     def key(self) -> str:
         return self.partner
@@ -284,6 +285,6 @@ class MessagePoisoned(Data):
     partition: int
     offset: Offset
     reason: Annotated[str, Field(max_length=2000)]
-    key_base64: str | None
-    value_base64: str | None
+    key_base64: str | None = None
+    value_base64: str | None = None
     poisoned_at: AwareDatetime

@@ -17,6 +17,7 @@ HEADER = "subject,purpose,choice,occurred_at"
 COMMANDS = [
     [],
     ["up"],
+    ["demo"],
     ["toggle"],
     ["import"],
     ["status"],
