@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +21,14 @@ from streams.names import EventId
 GENERAL = ("subject", "purpose", "choice", "occurred_at")
 OPTIONAL = ("id", "version", "retroactive", "source")
 CRAWLERS = ("occurred_at", "site", "category", "agent", "choice")
+
+#: Characters of a wrong header that a message shows.
+_SHOWN = 200
+#: RFC 3339, section 5.6, and what Python's own `isoformat` writes.
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,30}")
+#: What the csv module says, in words for those who made the file.
+_CSV_ERRORS = {"unexpected end of data": "a quoted field does not end"}
 
 
 class _Toggle(ConsentToggled):
@@ -36,16 +46,25 @@ class BadLine:
 Parse = Callable[[str], dict[str, Any]]
 
 
+def header_parser(header: bytes) -> Parse:
+    """How to read the records under a CSV header. Raises `InvalidInput` if the header is none we know."""
+    try:
+        return csv_parser(header.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise InvalidInput("the header is not UTF-8") from None
+
+
 def csv_parser(header: str) -> Parse:
-    """How to read the lines under a header. Raises `InvalidInput` if the header is none we know."""
+    """As `header_parser`, for text."""
     names = tuple(name.strip() for name in _columns(header))
     if names == CRAWLERS:
         return lambda line: _crawler(_row(names, line))
     known = set(GENERAL) | set(OPTIONAL)
     if set(GENERAL) <= set(names) <= known and len(set(names)) == len(names):
         return lambda line: _general(_row(names, line))
+    shown = header if len(header) <= _SHOWN else f"{header[:_SHOWN]}..."
     raise InvalidInput(
-        f"the header is {','.join(names)!r}; expected {','.join(GENERAL)} (and any of {','.join(OPTIONAL)}),"
+        f"the header is {shown!r}; expected {','.join(GENERAL)} (and any of {','.join(OPTIONAL)}),"
         f" or {','.join(CRAWLERS)}"
     )
 
@@ -53,7 +72,9 @@ def csv_parser(header: str) -> Parse:
 def parse_json(line: str) -> dict[str, Any]:
     """A line of NDJSON. Raises `InvalidInput`."""
     try:
-        parsed = json.loads(line)
+        parsed = json.loads(line, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise InvalidInput("not JSON that we read: nested too deeply") from None
     except ValueError as error:
         raise InvalidInput(f"not JSON: {error}") from None
     if not isinstance(parsed, dict):
@@ -70,21 +91,41 @@ def toggle_of(line: bytes, parse: Parse) -> dict[str, Any]:
         fields = parse(line.decode("utf-8"))
     except UnicodeDecodeError:
         raise InvalidInput("not UTF-8") from None
+    if "occurred_at" in fields:
+        _check_time(fields["occurred_at"])
     try:
         toggle = _Toggle.model_validate_json(json.dumps(fields))
+        toggle.occurred_at.astimezone(UTC)
     except ValidationError as error:
         raise InvalidInput(explain(error)) from None
+    except OverflowError:
+        raise InvalidInput("occurred_at: beyond the years 1 to 9999 in UTC") from None
     ready = toggle.model_dump(mode="json", exclude_none=True)
     if toggle.id is None:
         ready["id"] = ids.derive("import", json.dumps(ready, sort_keys=True))
     return ready
 
 
+def _check_time(value: Any) -> None:
+    # Pydantic would take 20260101 for a number of seconds, hence for a day in August 1970, and an opt-out
+    # of that day loses against everything.
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise InvalidInput("occurred_at: not a time by RFC 3339 with its zone, such as 2026-01-31T12:00:00Z")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Whether the first or the last of two choices counts is anybody's guess (RFC 8259, section 4).
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name appears twice in an object")
+    return found
+
+
 def _columns(line: str) -> Sequence[str]:
     try:
         rows = list(csv.reader([line], strict=True))
     except csv.Error as error:
-        raise InvalidInput(f"not CSV: {error}") from None
+        raise InvalidInput(f"not CSV: {_CSV_ERRORS.get(str(error), error)}") from None
     return rows[0] if rows else []
 
 
@@ -108,11 +149,13 @@ def _crawler(row: dict[str, str]) -> dict[str, Any]:
 def _general(row: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in row.items() if value != "" or name in GENERAL}
     if "version" in fields:
-        if not fields["version"].isascii() or not fields["version"].isdigit():
-            raise InvalidInput("version: not a number")
+        # More digits than any version has are not even converted: that takes time, or fails.
+        if not _DIGITS.fullmatch(fields["version"]):
+            raise InvalidInput("version: not a whole number from 0 to 2^63 - 1")
         fields["version"] = int(fields["version"])
     if "retroactive" in fields:
-        if fields["retroactive"] not in ("true", "false"):
+        # Spreadsheets write TRUE and FALSE.
+        if fields["retroactive"].lower() not in ("true", "false"):
             raise InvalidInput("retroactive: neither true nor false")
-        fields["retroactive"] = fields["retroactive"] == "true"
+        fields["retroactive"] = fields["retroactive"].lower() == "true"
     return fields
