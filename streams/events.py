@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from streams.moments import Moment
 from streams.names import EventId, PartnerId, Purpose, Subject, SubjectKind
 
 Lane = Annotated[int, Field(ge=0)]
@@ -81,7 +82,7 @@ class ConsentToggled(Data):
     subject: Subject
     purpose: Purpose
     choice: Choice
-    occurred_at: AwareDatetime
+    occurred_at: Moment
     version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     #: Does an opt-out reach back to what partners hold already? Ignored for an opt-in.
     retroactive: bool = True

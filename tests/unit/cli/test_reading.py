@@ -44,7 +44,7 @@ def read_json(value: Any) -> dict[str, Any]:
         (FULL, f"blog:a,ai-training,opt_out,{NOON},e1,{2**63 - 1},true,", {"version": 2**63 - 1}),
         (FULL, f"blog:a,ai-training,opt_out,{NOON},e1,,False,", {"id": "e1", "retroactive": False}),
         (FULL, f'blog:a,ai-training,opt_out,{NOON},,,,"two\nlines"', {"source": "two\nlines"}),
-        (GENERAL, "blog:a,ai-training,opt_out,2026-01-01T13:00:00+01:00", {"occurred_at": "2026-01-01T13:00:00+01:00"}),
+        (GENERAL, "blog:a,ai-training,opt_out,2026-01-01T13:00:00+01:00", {"occurred_at": NOON}),
         (GENERAL, "blog:a,ai-training,opt_out,2026-01-01 12:00:00+00:00", {}),
         (GENERAL, "blog:a,ai-training,opt_out,2026-01-01t12:00z", {}),
         (CRAWLERS, f"{NOON},example.com,press,gptbot,opt_out", {"subject": "site:example.com", "purpose": "gptbot"}),
