@@ -181,14 +181,18 @@ def _acknowledged(batch: Batch, items: Sequence[ReplyItem], now: datetime) -> li
 
 
 #: What `completed` says by itself: what the notice asked for is done.
-_DONE = {Action.ERASE: Outcome.DELETED, Action.STOP: Outcome.SUPPRESSED}
+_DONE = {
+    Action.ERASE: Outcome.DELETED,
+    Action.STOP: Outcome.SUPPRESSED,
+    Action.RESUME: Outcome.RESUMED,
+}
 
 
 def _meaning(item: ReplyItem, action: Action) -> tuple[Outcome | None, RefusalReason | None]:
     """The outcome and the reason that a reply means. Its short forms, `completed` and `refused` alone, are
     answers; and an outcome of what is not completed, or a reason of what is not refused, says nothing."""
     if item.status is AckStatus.COMPLETED:
-        return item.outcome or _DONE.get(action), None
+        return item.outcome or _DONE[action], None
     if item.status is AckStatus.REFUSED:
         return None, item.reason or RefusalReason.OTHER
     return None, None

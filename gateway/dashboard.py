@@ -69,9 +69,7 @@ async def home() -> RedirectResponse:
 async def dashboard(request: Request, key: DashboardUser) -> HTMLResponse:
     context = context_of(request)
     now = context.clock()
-    rows, totals = await asyncio.gather(
-        asyncio.to_thread(context.ledger.lag, now), asyncio.to_thread(context.ledger.totals)
-    )
+    rows, totals = await asyncio.to_thread(context.ledger.overview, now)
     page = _templates.get_template("dashboard.html").render(
         rows=by_need(rows),
         totals=totals,

@@ -29,10 +29,10 @@ async def get_lag(request: Request, key: OperatorOrPartner) -> Lag:
     """Open, oldest open, percentiles over the last day, overdue and backlog of each partner. A partner's
     key shows that partner only. Seconds throughout."""
     context = context_of(request)
-    rows = await asyncio.to_thread(context.ledger.lag, context.clock())
+    rows, totals = await asyncio.to_thread(context.ledger.overview, context.clock())
     if key.role is Role.PARTNER:
         return Lag(partners=[row for row in rows if row.partner == key.partner])
-    return Lag(partners=list(rows), totals=await asyncio.to_thread(context.ledger.totals))
+    return Lag(partners=list(rows), totals=totals)
 
 
 @router.get("/health/live", summary="Is the process alive?")

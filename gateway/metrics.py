@@ -24,8 +24,7 @@ class LedgerCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        rows = self._ledger.lag(self._clock())
-        totals = self._ledger.totals()
+        rows, totals = self._ledger.overview(self._clock())
         yield GaugeMetricFamily(
             "rescind_subjects_opted_out", "Standing opt-outs, by subject and purpose", totals.opted_out
         )

@@ -117,15 +117,23 @@ class Ledger:
 
     def timeline(self, subject: str) -> list[TimelineEntry]:
         """Everything that happened to a subject, causes before effects."""
-        return queries.timeline(self._read(), subject)
+        with self._snapshot() as database:
+            return queries.timeline(database, subject)
 
     def lag(self, now: datetime, window: timedelta = timedelta(hours=24)) -> list[PartnerLag]:
         """One row for each partner that is registered, or still owes something. The percentiles cover
         the whole hours that touch the window."""
-        return queries.lag(self._read(), now, window)
+        with self._snapshot() as database:
+            return queries.lag(database, now, window)
 
     def totals(self) -> Totals:
-        return queries.totals(self._read())
+        with self._snapshot() as database:
+            return queries.totals(database)
+
+    def overview(self, now: datetime, window: timedelta = timedelta(hours=24)) -> tuple[list[PartnerLag], Totals]:
+        """Lag and totals as of one moment, so that they add up."""
+        with self._snapshot() as database:
+            return queries.lag(database, now, window), queries.totals(database)
 
     async def reached(self, wanted: Mapping[TopicPartition, int], timeout: float) -> None:
         """Wait until everything below the wanted next offsets is projected. Raises `LedgerBehind`."""
@@ -168,6 +176,16 @@ class Ledger:
             with self._lock:
                 self._readers.append(reader)
         return reader
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Database]:
+        """Several questions, answered as of one moment."""
+        database = self._read()
+        database.conn.execute("BEGIN")
+        try:
+            yield database
+        finally:
+            database.conn.execute("COMMIT")
 
     def _has(self, wanted: Mapping[TopicPartition, int]) -> bool:
         return all(self._next.get(tp, 0) >= offset for tp, offset in wanted.items())

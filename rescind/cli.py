@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rescind import cli_keys, cli_partners
 from rescind.client import Client
+from rescind.failing import run
 from rescind.importing import Import, Options, Summary
-from rescind.options import Json, Key, Url
-from rescind.output import err, local, out, print_json, seconds, show_table, state, table
-from rescind.signals import interruptible
-from streams.errors import InvalidInput, RescindError
+from rescind.launching import LAST_LINE
+from rescind.options import Json, Key, Url, settings
+from rescind.output import complain, err, local, one_line, print_json, say, seconds, show_table, state, table
 from streams.events import Choice
-from streams.settings import Settings
 
 app = typer.Typer(
     name="rescind",
@@ -32,7 +34,10 @@ app = typer.Typer(
 app.add_typer(cli_partners.app, name="partners")
 app.add_typer(cli_keys.app, name="keys")
 
-_BAD_LINES_SHOWN = 20
+
+class OnError(StrEnum):
+    SKIP = "skip"
+    STOP = "stop"
 
 
 @app.command()
@@ -46,24 +51,38 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens inside.")] = False,
 ) -> None:
     """Run the service until Ctrl-C. Everything it needs is in one process and one directory."""
-    import asyncio  # noqa: PLC0415
+    chosen = settings(data_dir=data, host=host, port=port, allow_private_partners=allow_private_partners)
+    import uvloop  # noqa: PLC0415
 
     from rescind.service import Started, serve  # noqa: PLC0415 - Faust is slow to import
 
-    chosen = {"data_dir": data, "host": host, "port": port, "allow_private_partners": allow_private_partners}
-    settings = _settings({name: value for name, value in chosen.items() if value is not None})
     _log_to_stderr(verbose=verbose)
 
     def announce(started: Started) -> None:
-        _say(f"Rescind is ready at {started.url}")
-        _say(f"Dashboard: {started.dashboard_url} (any user name; the operator key is the password)")
+        say(f"Rescind is ready at {started.url}")
+        say(f"Dashboard: {started.dashboard_url} (any user name; the operator key is the password)")
         if started.operator_key is not None:
-            _say(f"Operator key: {started.operator_key}")
-            _say(f"Platform key: {started.platform_key}")
-            _say("These keys are shown only now. Make others with `rescind keys create`.")
+            say(f"Operator key: {started.operator_key}")
+            say(f"Platform key: {started.platform_key}")
+            say("These keys are shown only now. Make others with `rescind keys create`.")
+        say(LAST_LINE)
 
-    asyncio.run(serve(settings, announce=announce))
-    _say("Stopped. The next start goes on where this one ended.")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(chosen, announce=announce))
+    say("Stopped. The next start goes on where this one ended.")
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Option(help="A CSV of crawler choices; by default real ones.")] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any.", min=0, max=65535)] = 0,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave it running at the end, to look around.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds after which to give up.", min=1)] = 180.0,
+) -> None:
+    """Watch real opt-outs travel to four simulated partners, in about a minute."""
+    from rescind.demo import run_demo  # noqa: PLC0415 - aiohttp is slow to import
+
+    asyncio.run(run_demo(file, time_limit, stay=stay, port=port))
 
 
 @app.command()
@@ -94,36 +113,34 @@ def toggle(
     }
     with Client(url or "", key) as client:
         (accepted,) = client.post_toggles([{name: value for name, value in emitted.items() if value is not None}])
-    out.print(f"accepted {accepted}")
+    say(f"accepted {accepted}")
 
 
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV, or NDJSON (.ndjson, .jsonl).")],
-    on_error: Annotated[str, typer.Option(help="What a bad line does: skip or stop.")] = "skip",
+    on_error: Annotated[OnError, typer.Option(help="What a bad line does.")] = OnError.SKIP,
     batch: Annotated[int, typer.Option(help="Toggles a request.", min=1, max=1000)] = 500,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of where it was interrupted.")] = False,
-    retry_for: Annotated[float, typer.Option(help="Seconds to go on trying while the service is away.")] = 60.0,
+    retry_for: Annotated[float, typer.Option(help="Seconds to go on trying while the service is away.", min=0)] = 60.0,
     url: Url = None,
     key: Key = None,
 ) -> None:
     """Import a file of toggles, in its own order. Importing it again changes nothing.
 
     Columns: subject,purpose,choice,occurred_at and optionally id,version,retroactive,source.
+    An interrupted import goes on where it was if it is repeated; FILE.rescind-progress remembers.
     Exit code 1 if lines were skipped.
     """
-    if on_error not in ("skip", "stop"):
-        raise InvalidInput("--on-error is skip or stop")
-    options = Options(batch=batch, stop_on_error=on_error == "stop", retry_for=retry_for)
-    with Client(url or "", key) as client, _progress(file) as (progress, task):
-        running = Import(file, client, options, on_progress=lambda done: progress.update(task, completed=done))
+    with Client(url or "", key) as client, _progress(file) as progress:
+        options = Options(batch, stop_on_error=on_error is OnError.STOP, retry_for=retry_for, destination=client.url)
+        running = Import(file, client, options, on_progress=progress, on_warning=complain)
         try:
             summary = running.run(restart=restart)
         finally:
-            progress.stop()
             _report_bad(running.summary)
-    out.print(f"{summary.accepted} toggles accepted, {len(summary.bad)} lines skipped")
-    if summary.bad:
+    say(f"{summary.accepted} toggles accepted, {summary.skipped} lines skipped")
+    if summary.skipped:
         raise typer.Exit(1)
 
 
@@ -150,39 +167,15 @@ def trace(
     if as_json:
         print_json(entries)
     elif not entries:
-        out.print(f"nothing is known of {subject}", markup=False)
+        say(f"nothing is known of {subject}")
     else:
         rows = [[local(entry["at"]), entry["kind"], entry["summary"]] for entry in entries]
         show_table(table(["time", "event", "what happened"], rows))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line. Every failure that we can explain is one line and exit code 2."""
-    try:
-        with interruptible():
-            app()
-    except RescindError as error:
-        err.print(f"rescind: {error}", markup=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("rescind: interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _settings(chosen: dict[str, Any]) -> Settings:
-    try:
-        return Settings(**chosen)
-    except ValueError as error:
-        raise InvalidInput("; ".join(line.strip() for line in str(error).splitlines()[1:3])) from None
+    sys.exit(run(app, arguments))
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
@@ -197,27 +190,23 @@ def _log_to_stderr(*, verbose: bool) -> None:
             logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-class _progress:  # noqa: N801 - used as a context manager
-    def __init__(self, file: Path) -> None:
-        size = file.stat().st_size if file.is_file() else None
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=err, disable=not err.is_terminal)
-        self._task = self._progress.add_task(file.name, total=size)
-
-    def __enter__(self) -> tuple[Progress, Any]:
-        self._progress.start()
-        return self._progress, self._task
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+@contextlib.contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere; what is yielded takes the bytes that are done."""
+    size = file.stat().st_size if file.is_file() else None
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+        task = progress.add_task(one_line(file.name), total=size)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def _report_bad(summary: Summary) -> None:
-    for bad in summary.bad[:_BAD_LINES_SHOWN]:
-        err.print(f"line {bad.number}: {bad.reason}", markup=False)
-    more = len(summary.bad) - _BAD_LINES_SHOWN
+    for bad in sorted(summary.bad, key=lambda bad: bad.number):
+        complain(f"line {bad.number}: {bad.reason}")
+    more = summary.skipped - len(summary.bad)
     if more > 0:
-        err.print(f"and {more} more bad lines")
+        complain(f"and {more} more bad lines")
 
 
 def _show_status(lag: dict[str, Any]) -> None:
@@ -239,10 +228,10 @@ def _show_status(lag: dict[str, Any]) -> None:
     if rows:
         show_table(table(columns, rows, right=columns[2:]))
     else:
-        out.print("no partner is registered")
+        say("no partner is registered")
     totals = lag["totals"]
     if totals:
-        out.print(
+        say(
             f"{totals['opted_out']} standing opt-outs, {totals['notices']} notices,"
             f" {totals['acknowledged']} acknowledged, {totals['open']} open"
         )

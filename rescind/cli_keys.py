@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from ledger.keys import KeyStore, Role
-from rescind.output import out, show_table, table
+from rescind.options import settings
+from rescind.output import say, show_table, table
 from streams.errors import InvalidInput, StorageUnusable
-from streams.settings import Settings
+from streams.names import PartnerId
 
 app = typer.Typer(
     help="Make, list and revoke API keys. Works on the data directory, also while the service runs.",
     no_args_is_help=True,
 )
+_PARTNER: TypeAdapter[str] = TypeAdapter(PartnerId)
 Data = Annotated[Path | None, typer.Option(help="The service's data directory.")]
 
 
@@ -33,16 +36,18 @@ def create(
 
     Example: rescind keys create --role operator --label "on-call laptop"
     """
+    if partner is not None:
+        _check_partner(partner)
     with _keys(data) as keys:
         made, plain = keys.create(role, datetime.now(UTC), partner=partner, label=label)
-    out.print(f"Key {made.id}: {plain}", markup=False)
-    out.print("It is shown only now.")
+    say(f"Key {made.id}: {plain}")
+    say("It is shown only now.")
 
 
 @app.command("list")
 def list_keys(data: Data = None) -> None:
     """All keys, without their secrets."""
-    with _keys(data) as keys:
+    with _keys(data, existing=True) as keys:
         rows = [
             [
                 key.id,
@@ -60,18 +65,30 @@ def list_keys(data: Data = None) -> None:
 @app.command()
 def revoke(key: Annotated[str, typer.Argument(help="The key's id, as listed.")], data: Data = None) -> None:
     """Revoke a key, at once."""
-    with _keys(data) as keys:
+    with _keys(data, existing=True) as keys:
         if not keys.revoke(key, datetime.now(UTC)):
             raise InvalidInput(f"there is no key {key} in force")
-    out.print(f"key {key} is revoked", markup=False)
+    say(f"key {key} is revoked")
+
+
+def _check_partner(partner: str) -> None:
+    # A key for a name that no partner can have would be refused everywhere, without a reason in sight.
+    try:
+        _PARTNER.validate_python(partner)
+    except ValidationError:
+        raise InvalidInput(f"{partner!r} is no partner's id, which is a slug such as common-crawl") from None
 
 
 @contextmanager
-def _keys(data: Path | None) -> Iterator[KeyStore]:
-    settings = Settings() if data is None else Settings(data_dir=data)
-    if not settings.data_dir.is_dir():
-        raise StorageUnusable(f"there is no data directory {settings.data_dir}; `rescind up` makes it")
-    keys = KeyStore.open(settings.keys_path)
+def _keys(data: Path | None, *, existing: bool = False) -> Iterator[KeyStore]:
+    chosen = settings(data_dir=data)
+    if not chosen.data_dir.is_dir():
+        problem = "is no directory" if chosen.data_dir.exists() else "does not exist; `rescind up` makes it"
+        raise StorageUnusable(f"the data directory {chosen.data_dir} {problem}")
+    if existing and not chosen.keys_path.exists():
+        # Looking must not make the file: in a wrong directory it would be litter.
+        raise StorageUnusable(f"there are no keys in {chosen.data_dir}; is it the service's data directory?")
+    keys = KeyStore.open(chosen.keys_path)
     try:
         yield keys
     finally:

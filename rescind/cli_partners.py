@@ -8,7 +8,7 @@ import typer
 
 from rescind.client import Client
 from rescind.options import Json, Key, Url
-from rescind.output import local, out, print_json, show_table, table
+from rescind.output import local, print_json, say, show_table, table
 
 app = typer.Typer(help="Register, list, show and remove partners. Needs an operator key.", no_args_is_help=True)
 
@@ -39,10 +39,10 @@ def add(
     if as_json:
         print_json(made)
         return
-    out.print(f"partner {made['id']} is registered, in lane {made['lane']}", markup=False)
-    out.print(f"Signing secret: {made['signing_secret']}", markup=False)
-    out.print(f"API key: {made['api_key']}", markup=False)
-    out.print("Both are shown only now. Hand them to the partner.")
+    say(f"partner {made['id']} is registered, in lane {made['lane']}")
+    say(f"Signing secret: {made['signing_secret']}")
+    say(f"API key: {made['api_key']}")
+    say("Both are shown only now. Hand them to the partner.")
 
 
 @app.command("list")
@@ -65,9 +65,7 @@ def show(partner: Annotated[str, typer.Argument()], url: Url = None, key: Key = 
     if as_json:
         print_json(found)
         return
-    found["created_at"], found["updated_at"] = local(found["created_at"]), local(found["updated_at"])
-    shown = [[name, ",".join(value) if isinstance(value, list) else str(value)] for name, value in found.items()]
-    show_table(table(["field", "value"], shown))
+    show_table(table(["field", "value"], [[name, _shown(name, value)] for name, value in found.items()]))
 
 
 @app.command()
@@ -75,4 +73,12 @@ def remove(partner: Annotated[str, typer.Argument()], url: Url = None, key: Key 
     """Remove a partner: it gets nothing any more, and what it still owes is cancelled."""
     with Client(url or "", key) as client:
         client.remove_partner(partner)
-    out.print(f"partner {partner} is removed", markup=False)
+    say(f"partner {partner} is removed")
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "-"
+    if name.endswith("_at"):
+        return local(value)
+    return "-" if value is None else str(value)

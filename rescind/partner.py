@@ -14,6 +14,8 @@ from typing import Any
 from streams import signing
 from streams.errors import InvalidInput
 
+ACTIONS = ("stop", "erase", "resume")
+
 
 @dataclass(frozen=True, slots=True)
 class ReceivedNotice:
@@ -38,18 +40,26 @@ class Delivery:
 
 
 def receive(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:
-    """Check and read a webhook.
+    """Check and read a webhook. `now` is an aware time.
 
-    Raises `signing.InvalidSignature` (answer 401) or `InvalidInput` (answer 400).
+    Raises `signing.InvalidSignature` (answer 401) or `InvalidInput` (answer 400), and nothing else.
     """
-    lowered = {name.lower(): value for name, value in headers.items()}
-    webhook_id = signing.verify(secret, lowered, body, now)
+    webhook_id = _verified(secret, headers, body, now)
     try:
         parsed = json.loads(body)
         events = parsed if isinstance(parsed, list) else [parsed]
         return Delivery(webhook_id, tuple(_notice(event) for event in events))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"the body is no batch of notices: {error!r}") from None
+
+
+def _verified(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+    lowered = {name.lower(): value for name, value in headers.items()}
+    try:
+        return signing.verify(secret, lowered, body, now)
+    except (ValueError, OverflowError):
+        # Anybody may send us headers: a timestamp of a thousand digits, say, or bytes that are no text.
+        raise signing.InvalidSignature("a webhook header, or the secret, is malformed") from None
 
 
 def reply(results: Iterable[Mapping[str, Any]]) -> bytes:
@@ -57,11 +67,32 @@ def reply(results: Iterable[Mapping[str, Any]]) -> bytes:
     return json.dumps({"results": [dict(result) for result in results]}).encode()
 
 
-def _notice(event: Mapping[str, Any]) -> ReceivedNotice:
+def _notice(event: Any) -> ReceivedNotice:
     data = event["data"]
-    times = {
-        name: datetime.fromisoformat(data[name]) for name in ("occurred_at", "issued_at", "receive_by", "complete_by")
-    }
+    if data["action"] not in ACTIONS:
+        # Whoever does not know what is asked must not answer that it was received.
+        raise ValueError(f"unknown action {data['action']!r}")
     return ReceivedNotice(
-        id=event["id"], action=data["action"], subject=data["subject"], purpose=data["purpose"], **times
+        id=_text(event, "id"),
+        action=data["action"],
+        subject=_text(data, "subject"),
+        purpose=_text(data, "purpose"),
+        occurred_at=_time(data, "occurred_at"),
+        issued_at=_time(data, "issued_at"),
+        receive_by=_time(data, "receive_by"),
+        complete_by=_time(data, "complete_by"),
     )
+
+
+def _text(fields: Any, name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _time(fields: Any, name: str) -> datetime:
+    value = datetime.fromisoformat(_text(fields, name))
+    if value.tzinfo is None:
+        raise ValueError(f"{name} has no zone")
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,13 @@ from streams.names import EventId
 GENERAL = ("subject", "purpose", "choice", "occurred_at")
 OPTIONAL = ("id", "version", "retroactive", "source")
 CRAWLERS = ("occurred_at", "site", "category", "agent", "choice")
+
+#: Characters of a wrong header that a message shows.
+_SHOWN = 200
+#: RFC 3339, section 5.6, and what Python's own `isoformat` writes.
+_DIGITS = re.compile(r"[0-9]{1,30}")
+#: What the csv module says, in words for those who made the file.
+_CSV_ERRORS = {"unexpected end of data": "a quoted field does not end"}
 
 
 class _Toggle(ConsentToggled):
@@ -36,16 +44,25 @@ class BadLine:
 Parse = Callable[[str], dict[str, Any]]
 
 
+def header_parser(header: bytes) -> Parse:
+    """How to read the records under a CSV header. Raises `InvalidInput` if the header is none we know."""
+    try:
+        return csv_parser(header.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise InvalidInput("the header is not UTF-8") from None
+
+
 def csv_parser(header: str) -> Parse:
-    """How to read the lines under a header. Raises `InvalidInput` if the header is none we know."""
+    """As `header_parser`, for text."""
     names = tuple(name.strip() for name in _columns(header))
     if names == CRAWLERS:
         return lambda line: _crawler(_row(names, line))
     known = set(GENERAL) | set(OPTIONAL)
     if set(GENERAL) <= set(names) <= known and len(set(names)) == len(names):
         return lambda line: _general(_row(names, line))
+    shown = header if len(header) <= _SHOWN else f"{header[:_SHOWN]}..."
     raise InvalidInput(
-        f"the header is {','.join(names)!r}; expected {','.join(GENERAL)} (and any of {','.join(OPTIONAL)}),"
+        f"the header is {shown!r}; expected {','.join(GENERAL)} (and any of {','.join(OPTIONAL)}),"
         f" or {','.join(CRAWLERS)}"
     )
 
@@ -53,7 +70,9 @@ def csv_parser(header: str) -> Parse:
 def parse_json(line: str) -> dict[str, Any]:
     """A line of NDJSON. Raises `InvalidInput`."""
     try:
-        parsed = json.loads(line)
+        parsed = json.loads(line, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise InvalidInput("not JSON that we read: nested too deeply") from None
     except ValueError as error:
         raise InvalidInput(f"not JSON: {error}") from None
     if not isinstance(parsed, dict):
@@ -80,11 +99,19 @@ def toggle_of(line: bytes, parse: Parse) -> dict[str, Any]:
     return ready
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Whether the first or the last of two choices counts is anybody's guess (RFC 8259, section 4).
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name appears twice in an object")
+    return found
+
+
 def _columns(line: str) -> Sequence[str]:
     try:
         rows = list(csv.reader([line], strict=True))
     except csv.Error as error:
-        raise InvalidInput(f"not CSV: {error}") from None
+        raise InvalidInput(f"not CSV: {_CSV_ERRORS.get(str(error), error)}") from None
     return rows[0] if rows else []
 
 
@@ -108,11 +135,13 @@ def _crawler(row: dict[str, str]) -> dict[str, Any]:
 def _general(row: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in row.items() if value != "" or name in GENERAL}
     if "version" in fields:
-        if not fields["version"].isascii() or not fields["version"].isdigit():
-            raise InvalidInput("version: not a number")
+        # More digits than any version has are not even converted: that takes time, or fails.
+        if not _DIGITS.fullmatch(fields["version"]):
+            raise InvalidInput("version: not a whole number from 0 to 2^63 - 1")
         fields["version"] = int(fields["version"])
     if "retroactive" in fields:
-        if fields["retroactive"] not in ("true", "false"):
+        # Spreadsheets write TRUE and FALSE.
+        if fields["retroactive"].lower() not in ("true", "false"):
             raise InvalidInput("retroactive: neither true nor false")
-        fields["retroactive"] = fields["retroactive"] == "true"
+        fields["retroactive"] = fields["retroactive"].lower() == "true"
     return fields

@@ -91,8 +91,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         parts = Parts(journal, sealer, sender, clock, backoff, settings.data_dir)
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         apps = [acting_app(parts), recording_app(parts, ledger, recorder)]
-        for app in apps:
-            await stack.enter_async_context(_faust(app, failure))
+        await stack.enter_async_context(_faust(apps, failure))
         context = Context(
             settings=settings,
             ledger=ledger,
@@ -134,12 +133,6 @@ def _data_dir_and_port(settings: Settings) -> Any:
         lock.release()
 
 
-def _sealer(settings: Settings) -> Sealer:
-    if settings.sealing_key:
-        return Sealer(settings.sealing_key)
-    return Sealer.from_file(settings.sealing_path)
-
-
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -158,29 +151,36 @@ def _first_keys(keys: KeyStore, clock: Clock) -> tuple[str | None, str | None]:
 
 
 @asynccontextmanager
-async def _faust(app: Any, failure: asyncio.Future[None]) -> AsyncIterator[None]:
-    """A Faust app, started and recovered, and stopped in bounded time."""
-    app.finalize()
-    await app.start()
-    watcher = asyncio.ensure_future(_watch(app, failure))
+async def _faust(apps: list[Any], failure: asyncio.Future[None]) -> AsyncIterator[None]:
+    """Faust apps, started and recovered together, and stopped together in bounded time."""
+    watchers = []
     try:
-        await _recovered(app, failure)
+        for app in apps:
+            app.finalize()
+            watchers.append(asyncio.ensure_future(_watch(app, failure)))
+            await app.start()
+        await _recovered(apps, failure)
         yield
     finally:
-        watcher.cancel()
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT):
-                await app.stop()
-        except TimeoutError:
-            log.warning("%s did not stop in %.0f s; what it left unfinished comes again", app.conf.id, _STOP_TIMEOUT)
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*(_stop(app) for app in apps))
 
 
-async def _recovered(app: Any, failure: asyncio.Future[None]) -> None:
-    ready = asyncio.ensure_future(app.tables.recovery.completed.wait())
+async def _recovered(apps: list[Any], failure: asyncio.Future[None]) -> None:
+    ready = asyncio.ensure_future(asyncio.gather(*(app.tables.recovery.completed.wait() for app in apps)))
     await asyncio.wait([ready, failure], return_when=asyncio.FIRST_COMPLETED)
     if failure.done():
         ready.cancel()
         failure.result()
+
+
+async def _stop(app: Any) -> None:
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT):
+            await app.stop()
+    except TimeoutError:
+        log.warning("%s did not stop in %.0f s; what it left unfinished comes again", app.conf.id, _STOP_TIMEOUT)
 
 
 async def _watch(app: Any, failure: asyncio.Future[None]) -> None:

@@ -14,7 +14,6 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from streams import events
-from streams.clock import in_utc
 from streams.errors import Undecodable
 from streams.names import EventId
 
@@ -170,6 +169,6 @@ def _time(value: Any) -> datetime:
     if parsed.tzinfo is None:
         raise Undecodable("time has no zone")
     try:
-        return in_utc(parsed)
-    except ValueError as error:
-        raise Undecodable(f"time {error}") from None
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise Undecodable("time lies beyond the years 1 to 9999 in UTC") from None

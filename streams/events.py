@@ -9,13 +9,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from streams.clock import in_utc
+from streams.moments import Moment
 from streams.names import EventId, PartnerId, Purpose, Subject, SubjectKind
 
-#: Any zone comes in; UTC is what is kept and what leaves.
-Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 Lane = Annotated[int, Field(ge=0)]
 #: Seconds; ten years at most, so that a deadline is always a date.
 Within = Annotated[int, Field(gt=0, le=10 * 366 * 86_400)]
@@ -49,6 +47,7 @@ class Outcome(StrEnum):
     SUPPRESSED = "suppressed"
     NOT_FOUND = "not_found"
     ALREADY_DELETED = "already_deleted"
+    RESUMED = "resumed"  #: the answer to a `resume`, which asks for no deletion
 
 
 class RefusalReason(StrEnum):

@@ -17,6 +17,7 @@ from streams.embedded.transport import Assignor
 from streams.errors import InvalidInput
 from streams.records import Position, Record, TopicPartition
 from streams.topics import ALL
+from streams.workarounds import PromptTableManager
 
 #: Records of one poll. One poll must bring far less than a stream's buffer holds: a full buffer stops
 #: Faust's fetcher for every partition, and one blocked lane would stop all the others.
@@ -70,6 +71,7 @@ class Log:
             broker_max_poll_records=MAX_POLL_RECORDS,
             broker_commit_interval=0.5,
             PartitionAssignor=Assignor,
+            TableManager=PromptTableManager,
         )
 
     def close(self) -> None:

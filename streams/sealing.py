@@ -25,17 +25,15 @@ class Sealer:
 
     @classmethod
     def from_file(cls, path: Path) -> Sealer:
-        """Read the key, or make one (mode 0600) if there is none yet."""
+        """Read the key, or make one (mode 0600) if there is none yet. Raises `StorageUnusable`."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(path.read_text().strip())
-        with os.fdopen(descriptor, "wb") as file:
-            # Durable before anything is sealed with it: a lost key is a lost secret.
-            file.write(Fernet.generate_key() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return cls(path.read_text().strip())
+            if not path.exists():
+                _write_key(path)
+            return cls(path.read_text("ascii").strip())
+        except OSError as error:
+            raise StorageUnusable(f"cannot use the sealing key {path}: {error.strerror}") from None
+        except (UnicodeDecodeError, StorageUnusable):
+            raise StorageUnusable(f"{path} holds no sealing key: 32 bytes in URL-safe base64") from None
 
     def seal(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()
@@ -45,3 +43,19 @@ class Sealer:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise SealBroken("a partner's secret was sealed with another key") from None
+
+
+def _write_key(path: Path) -> None:
+    """Whole or not at all, and durable before anything is sealed with it: a lost key is a lost secret."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(Fernet.generate_key() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,9 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     WAL with `synchronous=FULL` syncs the WAL at every commit: what is committed survives a power cut.
     """
     try:
+        if writable:
+            # SQLite gives the WAL beside it the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -74,7 +78,7 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
             connection.executescript(SCHEMA)
         else:
             connection.execute("PRAGMA query_only=ON")
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise StorageUnusable(f"cannot use the log {path}: {error}") from None
     return connection
 

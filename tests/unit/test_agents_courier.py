@@ -251,7 +251,7 @@ async def test_what_a_reply_says_twice_it_says_once() -> None:
     [
         (Action.ERASE, {"status": "completed"}, Outcome.DELETED, None),
         (Action.STOP, {"status": "completed"}, Outcome.SUPPRESSED, None),
-        (Action.RESUME, {"status": "completed"}, None, None),
+        (Action.RESUME, {"status": "completed"}, Outcome.RESUMED, None),
         (Action.ERASE, {"status": "completed", "outcome": "not_found"}, Outcome.NOT_FOUND, None),
         (Action.ERASE, {"status": "refused"}, None, RefusalReason.OTHER),
         (Action.ERASE, {"status": "refused", "reason": "legal_hold"}, None, RefusalReason.LEGAL_HOLD),

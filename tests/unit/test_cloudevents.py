@@ -78,8 +78,8 @@ def test_extension_attributes_ride_along() -> None:
         (changed(time=None), "time is missing"),
         (changed(time="yesterday"), "RFC 3339"),
         (changed(time="2026-01-01T12:00:00"), "zone"),
-        (changed(time="0001-01-01T00:00:00+23:59"), "time lies outside"),
-        (changed(time="9999-12-31T23:59:59-23:59"), "time lies outside"),
+        (changed(time="0001-01-01T00:00:00+23:59"), "time lies beyond"),
+        (changed(time="9999-12-31T23:59:59-23:59"), "time lies beyond"),
         (changed(data=as_dict(EVENT)["data"] | {"occurred_at": "0001-01-01T00:00:00+01:00"}), "occurred_at"),
         (changed(data=0).replace(b'"data":0', b'"data":' + b"[" * 500 + b"]" * 500), "data: Recursion"),
         (b"[" * 100_000, "not JSON"),
@@ -96,3 +96,27 @@ def test_what_cannot_be_read_says_why(value: bytes | None, reason: str) -> None:
 def test_no_bytes_break_the_reader(value: bytes) -> None:
     with pytest.raises(Undecodable):
         decode(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("0001-01-01T00:00:00+14:00", "beyond the years"),
+        ("9999-12-31T23:59:59-14:00", "beyond the years"),
+        ("2026-01-01T12:00:00", "RFC 3339"),
+        ("20260101", "RFC 3339"),
+        (1_767_268_800, "RFC 3339"),
+        ("2026-02-30T12:00:00Z", "date"),
+    ],
+)
+def test_a_time_that_cannot_be_told_is_refused(written: object, reason: str) -> None:
+    data = as_dict(EVENT)["data"] | {"occurred_at": written}
+    with pytest.raises(Undecodable, match=reason):
+        decode(changed(data=data))
+
+
+def test_times_are_in_utc_from_here_on() -> None:
+    data = as_dict(EVENT)["data"] | {"occurred_at": "2026-01-01T13:00:00+01:00"}
+    read = decode(changed(data=data)).data
+    assert isinstance(read, ConsentToggled)
+    assert (read.occurred_at, read.occurred_at.tzinfo) == (NOON, UTC)
