@@ -290,8 +290,9 @@ class Producer(FaustProducer):
     def _landed(self, topic: str, sent: asyncio.Future[Any]) -> None:
         self._in_flight.discard(sent)
         # Whoever sends an event hears of its failure and repeats it. Nobody waits for a table's change.
-        if not sent.cancelled() and sent.exception() and topic in self.app.tables.changelog_topics:
-            self.lost_change = sent.exception()
+        error = LogUnavailable("nobody waited for it") if sent.cancelled() else sent.exception()
+        if error is not None and topic in self.app.tables.changelog_topics:
+            self.lost_change = error
 
     async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         return await (await self.send(*args, **kwargs))
@@ -301,9 +302,17 @@ class Producer(FaustProducer):
         # A change that waits for room in flight is in neither of the two, but once room is there it is
         # under way before this can look again. The buffer's own flush gives up after a tenth of a second.
         while self.buffer.size or self._in_flight:
+            if self.buffer.should_stop:
+                self._give_up_buffered()
             await self.buffer.flush()
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
+
+    def _give_up_buffered(self) -> None:
+        """After a crash nobody sends what waits in the buffer, and Faust's flush of it would raise."""
+        while not self.buffer.pending.empty():
+            self.buffer.pending.get_nowait().cancel()
+            self.lost_change = self.lost_change or LogUnavailable("the producer has stopped")
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
         await _create_topic(self._store, topic, partitions, kwargs)

@@ -94,6 +94,29 @@ async def test_a_commit_never_goes_ahead_of_the_table_it_caused(engine: Engine) 
         assert dict(table) == {b"a": b"1", b"b": b"2"}
 
 
+async def test_an_app_that_crashes_with_changes_on_the_way_stops_and_commits_nothing_of_them(engine: Engine) -> None:
+    engine.create(INPUT)
+    app = engine.app("g")
+    table = app.Table("t", partitions=2, key_type=bytes, value_type=bytes)
+
+    async def fail(stream: Any) -> None:
+        async for (event,) in batches(stream, 1):
+            for number in range(event.message.offset * 10):
+                table[b"%d" % number] = b"v"
+            if event.message.offset:
+                # What the producer has not sent by now it never sends.
+                await app.crash(RuntimeError("crashed"))
+                await asyncio.Event().wait()
+
+    app.agent(events_topic(app, "input"), name="fail", isolated_partitions=True)(fail)
+    async with running(app):
+        await engine.appender.append([Record("input", None, b"v", 0), Record("input", None, b"v", 0)])
+        async with asyncio.timeout(PATIENCE):
+            await app.wait_until_stopped()
+    assert total(engine) <= 1
+    assert app.crash_reason.args == ("crashed",)
+
+
 class Follower:
     """A global table over a topic that others write to, read as the directory of partners is."""
 
