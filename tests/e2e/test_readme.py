@@ -91,7 +91,7 @@ def test_the_example_partner_obeys_and_acknowledges(place: tuple[Path, dict[str,
         wanted = {"id": "acme2", "name": "acme2", "url": f"http://127.0.0.1:{free_port()}/", "purposes": ["p2"]}
         registered.write_text(json.dumps(client.add_partner(wanted)))
         client.post_toggles([{"subject": "user:1", "purpose": "p2", "choice": "opt_out", "occurred_at": noon}])
-        command = [here / ".venv/bin/python", "examples/partner.py", registered]
+        command = [str(here / ".venv/bin/python"), "examples/partner.py", str(registered)]
         with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True) as partner:
             assert partner.stdout is not None
             assert partner.stdout.readline() == "erase user:1 for p2\n"
