@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= ./data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test lint types unit bench soak clean
+.PHONY: help setup up demo test lint types unit bench picture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,9 +36,13 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	@$(BIN)/mypy
+	@$(BIN)/mypy examples docs
 
 unit: $(VENV)/.dev
 	@$(BIN)/pytest
+
+picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a running demo
+	@$(BIN)/python docs/picture.py
 
 bench: $(VENV)/.dev ## Measure throughput and memory on this machine
 	@$(BIN)/python -m benchmarks.backbone

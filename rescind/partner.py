@@ -13,8 +13,12 @@ from typing import Any
 
 from streams import signing
 from streams.errors import InvalidInput
+from streams.signing import InvalidSignature
 
-ACTIONS = ("stop", "erase", "resume")
+__all__ = ["Delivery", "InvalidInput", "InvalidSignature", "ReceivedNotice", "completed", "receive", "reply"]
+
+#: What may be asked, and the outcome of doing just that.
+ACTIONS = {"stop": "suppressed", "erase": "deleted", "resume": "resumed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Delivery:
 def receive(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:
     """Check and read a webhook. `now` is an aware time.
 
-    Raises `signing.InvalidSignature` (answer 401) or `InvalidInput` (answer 400), and nothing else.
+    Raises `InvalidSignature` (answer 401) or `InvalidInput` (answer 400), and nothing else.
     """
     webhook_id = _verified(secret, headers, body, now)
     try:
@@ -59,12 +63,18 @@ def _verified(secret: str, headers: Mapping[str, str], body: bytes, now: datetim
         return signing.verify(secret, lowered, body, now)
     except (ValueError, OverflowError):
         # Anybody may send us headers: a timestamp of a thousand digits, say, or bytes that are no text.
-        raise signing.InvalidSignature("a webhook header, or the secret, is malformed") from None
+        raise InvalidSignature("a webhook header, or the secret, is malformed") from None
 
 
 def reply(results: Iterable[Mapping[str, Any]]) -> bytes:
     """The body of a 2xx that acknowledges right there: `{"id", "status", "outcome"?, "reason"?}` each."""
     return json.dumps({"results": [dict(result) for result in results]}).encode()
+
+
+def completed(notice: ReceivedNotice) -> dict[str, str]:
+    """The answer of a partner that did what was asked: `{"id": notice.id, **completed(notice)}` in a reply,
+    `{"notice_id": notice.id, **completed(notice)}` to `POST /v1/acknowledgements`."""
+    return {"status": "completed", "outcome": ACTIONS[notice.action]}
 
 
 def _notice(event: Any) -> ReceivedNotice:

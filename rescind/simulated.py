@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from rescind.client import ApiError, Client, Unreachable
-from rescind.partner import Delivery, ReceivedNotice, receive, reply
+from rescind.partner import Delivery, ReceivedNotice, completed, receive, reply
 from streams.clock import Clock, utc_now
 from streams.errors import InvalidInput
 from streams.signing import InvalidSignature
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 #: Acknowledgements of one request at most.
 _MOST = 1000
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 2.0
-_OUTCOMES = {"erase": "deleted", "stop": "suppressed", "resume": "resumed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +183,3 @@ class SimulatedPartner:
             else:
                 self.seen.faults += [str(result) for result in results if result["result"] != "accepted"]
                 return
-
-
-def completed(notice: ReceivedNotice) -> dict[str, str]:
-    """The answer of a partner that did what was asked."""
-    return {"status": "completed", "outcome": _OUTCOMES[notice.action]}

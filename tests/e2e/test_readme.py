@@ -1,0 +1,124 @@
+"""Every command of the README works, as written, in the order of the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rescind.client import Client
+from streams.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+#: Run by tests of their own: in the foreground, or for a minute.
+ELSEWHERE = {"make up", "make demo"}
+
+
+def blocks() -> list[str]:
+    found = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [block for block in found if block.strip() not in ELSEWHERE]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A directory as a newcomer has it, the service as the README starts it, and the environment."""
+    here = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", here / "examples")
+    (here / ".venv").symlink_to(ROOT / ".venv")
+    command = ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), "-C", str(ROOT), "up", f"DATA={here}/data"]
+    environment = os.environ | {"RESCIND_ALLOW_PRIVATE_PARTNERS": "1", "RESCIND_PORT": "0"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    try:
+        yield here, _announced(process)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def _announced(process: subprocess.Popen[str]) -> dict[str, str]:
+    assert process.stdout is not None
+    said = ""
+    while not said.endswith("Ctrl-C stops it.\n"):
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    names = {
+        "Rescind is ready at": "RESCIND_URL",
+        "Operator key:": "OPERATOR_KEY",
+        "Platform key:": "PLATFORM_KEY",
+    }
+    return {variable: re.findall(rf"^{words} (\S+)$", said, re.MULTILINE)[0] for words, variable in names.items()}
+
+
+def test_every_command_works(place: tuple[Path, dict[str, str]]) -> None:
+    here, announced = place
+    given = [line for block in blocks() for line in block.splitlines() if line.startswith("export ")]
+    assert {line.split("=")[0].removeprefix("export ") for line in given} == {*announced, "PATH"}
+    # All blocks in one shell, as a reader would; what is exported is what the service has just said.
+    lines = [line for block in blocks() for line in block.splitlines() if line not in given or "PATH" in line]
+    script = "set -euo pipefail\n" + "\n".join(lines) + "\nkill $!\n"
+    finished = subprocess.run(
+        ["bash", "-c", script],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        env=os.environ | announced | {"RESCIND_DATA_DIR": str(here / "data")},
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert '"accepted":1' in finished.stdout
+    assert "952 toggles accepted" in finished.stdout
+    assert "partner acme is removed" in finished.stdout
+    assert "rsk_operator_" in finished.stdout
+
+
+def test_the_example_partner_obeys_and_acknowledges(place: tuple[Path, dict[str, str]]) -> None:
+    here, announced = place
+    registered = here / "acme2.json"
+    noon = "2026-01-01T12:00:00Z"
+    with Client(announced["RESCIND_URL"], announced["OPERATOR_KEY"]) as client:
+        wanted = {"id": "acme2", "name": "acme2", "url": f"http://127.0.0.1:{free_port()}/", "purposes": ["p2"]}
+        registered.write_text(json.dumps(client.add_partner(wanted)))
+        client.post_toggles([{"subject": "user:1", "purpose": "p2", "choice": "opt_out", "occurred_at": noon}])
+        command = [str(here / ".venv/bin/python"), "examples/partner.py", str(registered)]
+        with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True) as partner:
+            assert partner.stdout is not None
+            assert partner.stdout.readline() == "erase user:1 for p2\n"
+            deadline = time.monotonic() + 20
+            while not any("completed (deleted)" in entry["summary"] for entry in client.timeline("user:1")):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            partner.terminate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def test_make_demo_shows_everything_acknowledged() -> None:
+    finished = subprocess.run(
+        ["make", "--no-print-directory", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "952 toggles became 851 deletion requests and 1183 notices." in finished.stdout
+    assert "All 1183 were delivered, signed, and acknowledged" in finished.stdout
+    assert "Traceback" not in finished.stderr
+
+
+def test_every_file_and_setting_that_it_names_exists() -> None:
+    for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", README):
+        assert (ROOT / name).exists(), name
+    for name in set(re.findall(r"RESCIND_[A-Z_]+", README)) - {"RESCIND_URL", "RESCIND_KEY"}:
+        assert name.removeprefix("RESCIND_").lower() in Settings.model_fields, name
