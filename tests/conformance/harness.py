@@ -90,8 +90,8 @@ class Inbox:
 
 @asynccontextmanager
 async def started(app: Any) -> AsyncIterator[Any]:
-    """A Faust app that begins, and is stopped at the end, unless it was before. Like a process that ends,
-    this takes along what Faust leaves behind: an actor that is blocked outlives its app."""
+    """A Faust app that begins, and is stopped at the end. Like a process that ends, this takes along what
+    Faust may leave behind when it crashed."""
     others = asyncio.all_tasks()
     app.finalize()
     await app.start()
