@@ -65,7 +65,9 @@ class KeyStore:
             raise StorageUnusable(f"cannot use {path}: {error}") from None
 
     def close(self) -> None:
-        self._database.close()
+        """Waits for a call that is under way: SQLite does not survive a close below another thread's feet."""
+        with self._lock:
+            self._database.close()
 
     def create(
         self, role: Role, now: datetime, partner: str | None = None, label: str | None = None

@@ -47,7 +47,9 @@ class Ledger:
         self._projector = Projector(self._connection)
         self._next = self._stored_offsets()
         self._local = threading.local()
-        self._readers: list[Database] = []
+        #: A connection for each thread that asks, and the lock it is used under.
+        self._readers: list[tuple[Database, threading.Lock]] = []
+        self._closed = False
         self._lock = threading.Lock()
         self._waiters: list[tuple[Mapping[TopicPartition, int], asyncio.Future[None]]] = []
 
@@ -62,10 +64,13 @@ class Ledger:
             raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
 
     def close(self) -> None:
+        """Waits for questions that are under way: SQLite does not survive a close below another thread's feet."""
         with self._lock:
-            for reader in self._readers:
+            self._closed = True
+            readers, self._readers = self._readers, []
+        for reader, in_use in readers:
+            with in_use:
                 reader.close()
-            self._readers.clear()
         self._writer.close()
 
     # -- the one writer
@@ -175,14 +180,19 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Iterator[Database]:
-        reader: Database | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = open_database(self._path, writable=False, patience=self._patience)
-            self._local.reader = reader
+        own: tuple[Database, threading.Lock] | None = getattr(self._local, "reader", None)
+        if own is None:
+            own = (open_database(self._path, writable=False, patience=self._patience), threading.Lock())
             with self._lock:
-                self._readers.append(reader)
+                if self._closed:
+                    own[0].close()
+                    raise StorageUnusable("the ledger is closed")
+                self._readers.append(own)
+            self._local.reader = own
+        reader, in_use = own
         try:
-            yield reader
+            with in_use:
+                yield reader
         except sqlite3.Error as error:
             raise StorageUnusable(f"the ledger cannot be read: {error}") from None
 
