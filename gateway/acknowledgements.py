@@ -7,16 +7,18 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.auth import PartnerOnly
-from gateway.bodies import items_of, parse_each, read_json
-from gateway.context import CATCH_UP, Context, context_of
-from gateway.problems import RESPONSES, Problem
+from gateway.bodies import items_of, parse_each, read_json, strictly
+from gateway.context import Context, context_of
+from gateway.openapi import body_of
+from gateway.problems import Problem, problems
 from ledger import NoticeRow
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import Acknowledged, AckStatus, Outcome, RefusalReason
+from streams.moments import Moment
 from streams.names import EventId
 from streams.records import record
 from streams.topics import ACKNOWLEDGEMENTS, NOTICES
@@ -35,8 +37,8 @@ class AcknowledgementIn(BaseModel):
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
     detail: Annotated[str, Field(max_length=1000)] | None = None
-    expected_by: AwareDatetime | None = None
-    occurred_at: AwareDatetime | None = None
+    expected_by: Moment | None = None
+    occurred_at: Moment | None = None
     evidence: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -64,28 +66,22 @@ class Results(BaseModel):
     results: list[ItemResult]
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "array"},
-                "example": [{"notice_id": "...", "status": "completed", "outcome": "deleted"}],
-            }
-        },
-    }
-}
+_EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "deleted"}]
 
 
 @router.post(
-    "/v1/acknowledgements", status_code=202, summary="Acknowledge notices", responses=RESPONSES, openapi_extra=_BODY
+    "/v1/acknowledgements",
+    status_code=202,
+    summary="Acknowledge notices",
+    responses=problems(400, 413, 415, 422),
+    openapi_extra=body_of(AcknowledgementIn, many=True, example=_EXAMPLE),
 )
 async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
     """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable. An equal
     one may be repeated and changes nothing. 422 if none of them is accepted."""
     context = context_of(request)
     body, _ = await read_json(request)
-    said = parse_each(items_of(body, "acknowledgements"), _parse, "acknowledgements")
+    said = parse_each(items_of(body, "acknowledgements"), strictly(AcknowledgementIn), "acknowledgements")
     known = await _notices(context, [item.notice_id for item in said])
     partner = key.partner or ""
     results = [_result(item, known.get(item.notice_id), partner) for item in said]
@@ -101,16 +97,12 @@ async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
     return Results(results=results)
 
 
-def _parse(item: Any) -> AcknowledgementIn:
-    return AcknowledgementIn.model_validate_json(orjson.dumps(item))
-
-
 async def _notices(context: Context, wanted: list[str]) -> dict[str, NoticeRow]:
     """The notices by id. A partner may be faster than our ledger: an id is unknown only when the ledger
     has read everything that was issued up to now."""
     found = await asyncio.to_thread(context.ledger.notices, wanted)
     if len(found) < len(set(wanted)):
-        await context.ledger.reached(await context.appender.end_offsets(NOTICES.name), CATCH_UP)
+        await context.caught_up(NOTICES.name)
         found = await asyncio.to_thread(context.ledger.notices, wanted)
     return found
 
@@ -128,7 +120,10 @@ def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str) -> 
 def _event(context: Context, item: AcknowledgementIn, notice: NoticeRow) -> Envelope:
     now = context.clock()
     expected = "" if item.expected_by is None else rfc3339(item.expected_by)
-    content = (item.status, item.outcome or "", item.reason or "", item.detail or "", expected)
+    content = [item.status, item.outcome or "", item.reason or "", item.detail or "", expected]
+    if item.evidence is not None:
+        # Another piece of evidence is another statement; without this it would be dropped as a repetition.
+        content.append(orjson.dumps(item.evidence, option=orjson.OPT_SORT_KEYS).decode())
     data = Acknowledged(
         notice_id=item.notice_id,
         partner=notice.partner,

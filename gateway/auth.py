@@ -14,7 +14,8 @@ from gateway.problems import Problem
 from ledger import ApiKey, Role
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, `rsk_...`")
-_basic = HTTPBasic(auto_error=False, realm="Rescind: any user name, an operator key as password")
+_REALM = "Rescind"
+_basic = HTTPBasic(auto_error=False, realm=_REALM)
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 Basic = Annotated[HTTPBasicCredentials | None, Depends(_basic)]
@@ -33,9 +34,9 @@ def allow(*roles: Role) -> Callable[..., Awaitable[ApiKey]]:
 
 async def dashboard_user(request: Request, credentials: Basic) -> ApiKey:
     """Browsers ask for HTTP Basic by themselves: the password is an operator's key."""
+    scheme = f'Basic realm="{_REALM}"'
     if credentials is None:
-        raise _unauthenticated('Basic realm="Rescind operator key"', "log in with an operator key as password")
-    scheme = 'Basic realm="Rescind operator key"'
+        raise _unauthenticated(scheme, "log in with any user name, and an operator key as password")
     return await _authorise(request, credentials.password, (Role.OPERATOR,), scheme)
 
 

@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from gateway.problems import Problem, pointer
 
 #: Items of one request at most.
 MOST = 1000
+#: Levels of a body at most. What is deeper could be read, but not be written into the log again.
+DEEPEST = 64
 M = TypeVar("M", bound=BaseModel)
 
 _JSON = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
@@ -24,9 +27,27 @@ async def read_json(request: Request) -> tuple[Any, str]:
     if media_type not in _JSON:
         raise Problem(415, "unsupported-media-type", f"the body must be {_JSON[0]}, not {media_type}")
     try:
-        return orjson.loads(await request.body()), media_type
+        body = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise Problem(400, "malformed", f"the body is not JSON: {error}") from None
+    except ClientDisconnect:
+        # Nobody reads this answer; it only keeps a client's lost connection from looking like our failure.
+        raise Problem(400, "incomplete", "the client went away before its body was complete") from None
+    if _deeper(body, DEEPEST):
+        raise Problem(400, "malformed", f"the body is nested more than {DEEPEST} levels deep")
+    return body, media_type
+
+
+def _deeper(body: Any, levels: int) -> bool:
+    level = [body]
+    for _ in range(levels + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 def items_of(body: Any, name: str) -> list[Any]:
@@ -56,5 +77,10 @@ def parse_each(items: list[Any], parse: Callable[[Any], M], what: str) -> list[M
     if errors:
         count = len({error["index"] for error in errors})
         detail = f"{count} of {len(items)} {what} are not valid; nothing was accepted"
-        raise Problem(422, "invalid", detail, errors=errors)
+        raise Problem(422, "invalid", detail, errors=errors[:MOST])
     return parsed
+
+
+def strictly(model: type[M]) -> Callable[[Any], M]:
+    """A parser by the types of JSON: neither "5" nor true is a number, and "no" is no boolean."""
+    return lambda item: model.model_validate_json(orjson.dumps(item), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,12 +11,12 @@ from fastapi import Request
 
 from ledger import KeyStore, Ledger
 from streams.clock import Clock
+from streams.errors import LedgerBehind
 from streams.records import Appender, Position, TopicPartition
 from streams.sealing import Sealer
 from streams.settings import Settings
 
-#: Seconds to wait for the ledger to show what was just written.
-CATCH_UP = 5.0
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,24 @@ class Context:
     ready: Callable[[], Readiness]
     #: Registrations decide by what is registered already, so they go one at a time.
     registering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Seconds to wait for the ledger to show what is in the log.
+    catch_up: float = 5.0
 
-    async def visible(self, positions: list[Position]) -> None:
-        """Wait until the ledger shows records that were just written. Raises `LedgerBehind`."""
+    async def caught_up(self, topic: str) -> None:
+        """Wait until the ledger shows everything that is in a topic now. Raises `LedgerBehind`."""
+        await self.ledger.reached(await self.appender.end_offsets(topic), self.catch_up)
+
+    async def shown(self, positions: list[Position]) -> None:
+        """Wait for the ledger to show records that were just written, but not for ever: they are durable,
+        so a ledger that is behind takes nothing back."""
         wanted: dict[TopicPartition, int] = {}
         for position in positions:
             tp = TopicPartition(position.topic, position.partition)
             wanted[tp] = max(wanted.get(tp, 0), position.offset + 1)
-        await self.ledger.reached(wanted, CATCH_UP)
+        try:
+            await self.ledger.reached(wanted, self.catch_up)
+        except LedgerBehind:
+            log.warning("the ledger does not show yet what was written at %s", positions)
 
 
 def context_of(request: Request) -> Context:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,8 +10,8 @@ from pydantic import BaseModel
 
 from gateway.auth import OperatorOrPartner
 from gateway.context import context_of
-from gateway.problems import RESPONSES
-from ledger import Role
+from gateway.problems import Problem, problems, respond
+from ledger import PartnerLag, Role, Totals
 
 router = APIRouter(tags=["operators"])
 
@@ -20,11 +19,11 @@ router = APIRouter(tags=["operators"])
 class Lag(BaseModel):
     """Totals are for operators only."""
 
-    partners: list[Any]
-    totals: Any = None
+    partners: list[PartnerLag]
+    totals: Totals | None = None
 
 
-@router.get("/v1/lag", summary="Acknowledgement lag", responses=RESPONSES)
+@router.get("/v1/lag", summary="Acknowledgement lag", responses=problems())
 async def get_lag(request: Request, key: OperatorOrPartner) -> Lag:
     """Open, oldest open, percentiles over the last day, overdue and backlog of each partner. A partner's
     key shows that partner only. Seconds throughout."""
@@ -32,17 +31,23 @@ async def get_lag(request: Request, key: OperatorOrPartner) -> Lag:
     rows, totals = await asyncio.to_thread(context.ledger.overview, context.clock())
     if key.role is Role.PARTNER:
         return Lag(partners=[row for row in rows if row.partner == key.partner])
-    return Lag(partners=list(rows), totals=totals)
+    return Lag(partners=rows, totals=totals)
 
 
+# HEAD too, because that is what many load balancers ask.
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="Is the process alive?")
 async def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/health/ready", summary="Does it do its work?", response_model=None)
+@router.head("/health/ready", include_in_schema=False)
+@router.get("/health/ready", summary="Does it do its work?", responses={503: problems()[503]})
 async def ready(request: Request) -> Response:
     """503, with reasons, while tables recover or after a part has failed."""
     readiness = context_of(request).ready()
-    body = {"status": "ready" if readiness.ready else "not ready", "reasons": list(readiness.reasons)}
-    return JSONResponse(body, 200 if readiness.ready else 503)
+    if readiness.ready:
+        return JSONResponse({"status": "ready"})
+    errors = [{"detail": reason} for reason in readiness.reasons]
+    detail = "; ".join(readiness.reasons) or "the service does not do its work yet"
+    return respond(Problem(503, "not-ready", detail, errors=errors, headers={"retry-after": "1"}))

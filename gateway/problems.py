@@ -110,8 +110,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
-#: For the OpenAPI page.
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDetails, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-    for status in (400, 401, 403, 413, 422, 503)
-}
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI page: what a route answers when it does not do what it was asked. Every route that
+    needs a key has those of keys and storage."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted({401, 403, 503, *statuses})
+    }

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from streams.events import Partner, PartnerStatus
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def check_url(url: str, *, allow_private: bool) -> str:
@@ -31,16 +37,48 @@ def check_url(url: str, *, allow_private: bool) -> str:
         raise ValueError("url must not hold a user name or password; requests are signed")
     if parts.fragment:
         raise ValueError("url must not have a fragment")
+    if not _may_be_dialled(host):
+        raise ValueError(f"{host} is neither a host name nor an IP address")
     if not allow_private and not _may_be_public(host):
         raise ValueError(f"{host} is not a public address")
     return url
 
 
-def _may_be_public(host: str) -> bool:
+def _may_be_dialled(host: str) -> bool:
+    """An IP address, or a name by the rules of RFC 1123 section 2.1. Its last label has a letter: resolvers
+    read 127.1, 0x7f000001 and 2130706433 as addresses."""
+    if _address(host) is not None:
+        return True
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_global
+        name = host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return False
+    labels = name.removesuffix(".").split(".")
+    return all(_LABEL.fullmatch(label) for label in labels) and _NUMBER.fullmatch(labels[-1]) is None
+
+
+def _may_be_public(host: str) -> bool:
+    address = _address(host)
+    if address is None:
+        name = host.removesuffix(".")
+        return name != "localhost" and not name.endswith(".localhost")
+    return _inner(address).is_global and not _inner(address).is_multicast
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return host != "localhost" and not host.endswith(".localhost")
+        return None
+
+
+def _inner(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64), which is where it leads."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
 
 
 def free_lane(partners: Collection[Partner], owing: Collection[str], lanes: int) -> int | None:

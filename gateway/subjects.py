@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
 from gateway.auth import PlatformOrOperator
 from gateway.context import context_of
-from gateway.problems import RESPONSES
+from gateway.problems import problems
+from ledger import Consent, TimelineEntry
 from streams.names import Subject
 
 router = APIRouter(tags=["platform"])
@@ -21,23 +22,23 @@ class Consents(BaseModel):
     """The state of each purpose that the subject ever chose about."""
 
     subject: str
-    consents: list[Any]
+    consents: list[Consent]
 
 
 class Timeline(BaseModel):
     subject: str
-    entries: list[Any]
+    entries: list[TimelineEntry]
 
 
-@router.get("/v1/consents/{subject:path}", summary="A subject's consents", responses=RESPONSES)
+@router.get("/v1/consents/{subject:path}", summary="A subject's consents", responses=problems(422))
 async def get_consents(request: Request, subject: SubjectPath, key: PlatformOrOperator) -> Consents:
     """Empty for a subject that was never seen."""
     consents = await asyncio.to_thread(context_of(request).ledger.consents, subject)
-    return Consents(subject=subject, consents=list(consents))
+    return Consents(subject=subject, consents=consents)
 
 
-@router.get("/v1/subjects/{subject:path}/timeline", summary="Everything that happened", responses=RESPONSES)
+@router.get("/v1/subjects/{subject:path}/timeline", summary="Everything that happened", responses=problems(422))
 async def get_timeline(request: Request, subject: SubjectPath, key: PlatformOrOperator) -> Timeline:
     """Toggles, decisions, notices, deliveries and acknowledgements of a subject, in order."""
     entries = await asyncio.to_thread(context_of(request).ledger.timeline, subject)
-    return Timeline(subject=subject, entries=list(entries))
+    return Timeline(subject=subject, entries=entries)

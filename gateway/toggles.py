@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request
 from prometheus_client import Counter
 from pydantic import BaseModel
 
 from gateway.auth import PlatformOrOperator
-from gateway.bodies import items_of, parse_each, read_json
+from gateway.bodies import items_of, parse_each, read_json, strictly
 from gateway.context import context_of
-from gateway.problems import RESPONSES
+from gateway.openapi import body_of
+from gateway.problems import problems
 from streams.cloudevents import Envelope, from_dict
 from streams.errors import Undecodable
 from streams.events import ConsentToggled
@@ -37,28 +37,24 @@ class Accepted(BaseModel):
     ids: list[str]
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"oneOf": [{"$ref": "#/components/schemas/ToggleIn"}, {"type": "array"}]},
-                "example": [
-                    {
-                        "id": "evt-1",
-                        "subject": "blog:staff.example.com",
-                        "purpose": "ai-training",
-                        "choice": "opt_out",
-                        "occurred_at": "2026-01-01T12:00:00Z",
-                    }
-                ],
-            }
-        },
+_EXAMPLE = [
+    {
+        "id": "evt-1",
+        "subject": "blog:staff.example.com",
+        "purpose": "ai-training",
+        "choice": "opt_out",
+        "occurred_at": "2026-01-01T12:00:00Z",
     }
-}
+]
 
 
-@router.post("/v1/toggles", status_code=202, summary="Emit toggles", responses=RESPONSES, openapi_extra=_BODY)
+@router.post(
+    "/v1/toggles",
+    status_code=202,
+    summary="Emit toggles",
+    responses=problems(400, 413, 415, 422),
+    openapi_extra=body_of(ToggleIn, many=True, events=True, example=_EXAMPLE),
+)
 async def post_toggles(request: Request, key: PlatformOrOperator) -> Accepted:
     """One toggle, or a list of up to 1,000, all or nothing. The same id again is accepted and changes
     nothing, so a request whose answer was lost is simply repeated. CloudEvents are taken too, one or a batch."""
@@ -78,9 +74,7 @@ async def post_toggles(request: Request, key: PlatformOrOperator) -> Accepted:
     return Accepted(accepted=len(events), ids=[event.id for event in events])
 
 
-def _from_object(item: Any) -> ToggleIn:
-    # Through JSON, because strict JSON rules apply: a number is no date.
-    return ToggleIn.model_validate_json(orjson.dumps(item))
+_from_object = strictly(ToggleIn)
 
 
 def _from_event(item: Any) -> ToggleIn:
@@ -92,7 +86,8 @@ def _from_event(item: Any) -> ToggleIn:
         raise ValueError(str(error)) from None
     if not isinstance(event.data, ConsentToggled):
         raise ValueError(f"{event.data.TYPE} is not accepted here")  # noqa: TRY004 - as above
-    return ToggleIn(id=event.id, **event.data.model_dump())
+    # Once more, by the stricter rules of this interface.
+    return _from_object({**item["data"], "id": event.id})
 
 
 def _not_later(toggle: ToggleIn, latest: datetime) -> ToggleIn:

@@ -16,7 +16,7 @@ from threading import Lock
 
 from sqlite_utils import Database
 
-from ledger.files import open_database
+from ledger.files import PATIENCE, open_database
 from ledger.times import maybe_moment, micros, moment
 from streams.errors import InvalidInput, StorageUnusable
 
@@ -55,9 +55,9 @@ class KeyStore:
         self._database.execute(_SCHEMA)
 
     @classmethod
-    def open(cls, path: Path) -> KeyStore:
+    def open(cls, path: Path, *, patience: float = PATIENCE) -> KeyStore:
         """Raises `StorageUnusable`."""
-        database = open_database(path)
+        database = open_database(path, patience=patience)
         try:
             return cls(database)
         except sqlite3.Error as error:
@@ -65,7 +65,9 @@ class KeyStore:
             raise StorageUnusable(f"cannot use {path}: {error}") from None
 
     def close(self) -> None:
-        self._database.close()
+        """Waits for a call that is under way: SQLite does not survive a close below another thread's feet."""
+        with self._lock:
+            self._database.close()
 
     def create(
         self, role: Role, now: datetime, partner: str | None = None, label: str | None = None

@@ -15,7 +15,7 @@ from uuid import uuid4
 from sqlite_utils import Database
 
 from ledger import queries
-from ledger.files import open_database
+from ledger.files import PATIENCE, open_database
 from ledger.lag import bucket_of
 from ledger.projecting import Projector
 from ledger.views import Consent, Entry, NoticeRow, PartnerLag, TimelineEntry, Totals
@@ -35,8 +35,9 @@ class LedgerGap(RescindError):
 class Ledger:
     """Open it with `Ledger.open`. `apply` is for one thread at a time; everything else for any."""
 
-    def __init__(self, path: Path, writer: Database) -> None:
+    def __init__(self, path: Path, writer: Database, *, patience: float = PATIENCE) -> None:
         self._path = path
+        self._patience = patience
         self._writer = writer
         self._connection: sqlite3.Connection = writer.conn
         self._connection.create_function("lag_bucket", 1, bucket_of, deterministic=True)
@@ -46,25 +47,30 @@ class Ledger:
         self._projector = Projector(self._connection)
         self._next = self._stored_offsets()
         self._local = threading.local()
-        self._readers: list[Database] = []
+        #: A connection for each thread that asks, and the lock it is used under.
+        self._readers: list[tuple[Database, threading.Lock]] = []
+        self._closed = False
         self._lock = threading.Lock()
         self._waiters: list[tuple[Mapping[TopicPartition, int], asyncio.Future[None]]] = []
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
-        """Create or open the file. Raises `StorageUnusable`."""
+    def open(cls, path: Path, *, patience: float = PATIENCE) -> Ledger:
+        """Create or open the file. `patience` is how long a reader waits for a lock. Raises `StorageUnusable`."""
         database = open_database(path)
         try:
-            return cls(path, database)
+            return cls(path, database, patience=patience)
         except sqlite3.Error as error:
             database.close()
             raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
 
     def close(self) -> None:
+        """Waits for questions that are under way: SQLite does not survive a close below another thread's feet."""
         with self._lock:
-            for reader in self._readers:
+            self._closed = True
+            readers, self._readers = self._readers, []
+        for reader, in_use in readers:
+            with in_use:
                 reader.close()
-            self._readers.clear()
         self._writer.close()
 
     # -- the one writer
@@ -100,20 +106,24 @@ class Ledger:
         """The next offset expected of each partition that was read."""
         return dict(self._next)
 
-    # -- readers
+    # -- readers; each raises `StorageUnusable`
 
     def partner(self, partner: str) -> Partner | None:
-        return queries.partner(self._read(), partner)
+        with self._reading() as database:
+            return queries.partner(database, partner)
 
     def partners(self) -> list[Partner]:
         """All, removed ones included, by id."""
-        return queries.partners(self._read())
+        with self._reading() as database:
+            return queries.partners(database)
 
     def consents(self, subject: str) -> list[Consent]:
-        return queries.consents(self._read(), subject)
+        with self._reading() as database:
+            return queries.consents(database, subject)
 
     def notices(self, ids: Sequence[str]) -> dict[str, NoticeRow]:
-        return queries.notices(self._read(), ids)
+        with self._reading() as database:
+            return queries.notices(database, ids)
 
     def timeline(self, subject: str) -> list[TimelineEntry]:
         """Everything that happened to a subject, causes before effects."""
@@ -168,24 +178,34 @@ class Ledger:
         rows = self._connection.execute("SELECT topic, partition, next FROM offsets").fetchall()
         return {TopicPartition(topic, partition): following for topic, partition, following in rows}
 
-    def _read(self) -> Database:
-        reader: Database | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = open_database(self._path, writable=False)
-            self._local.reader = reader
+    @contextmanager
+    def _reading(self) -> Iterator[Database]:
+        own: tuple[Database, threading.Lock] | None = getattr(self._local, "reader", None)
+        if own is None:
+            own = (open_database(self._path, writable=False, patience=self._patience), threading.Lock())
             with self._lock:
-                self._readers.append(reader)
-        return reader
+                if self._closed:
+                    own[0].close()
+                    raise StorageUnusable("the ledger is closed")
+                self._readers.append(own)
+            self._local.reader = own
+        reader, in_use = own
+        try:
+            with in_use:
+                yield reader
+        except sqlite3.Error as error:
+            raise StorageUnusable(f"the ledger cannot be read: {error}") from None
 
     @contextmanager
     def _snapshot(self) -> Iterator[Database]:
         """Several questions, answered as of one moment."""
-        database = self._read()
-        database.conn.execute("BEGIN")
-        try:
-            yield database
-        finally:
-            database.conn.execute("COMMIT")
+        with self._reading() as database:
+            database.conn.execute("BEGIN")
+            try:
+                yield database
+            finally:
+                if database.conn.in_transaction:  # a damaged file may have ended it
+                    database.conn.execute("ROLLBACK")
 
     def _has(self, wanted: Mapping[TopicPartition, int]) -> bool:
         return all(self._next.get(tp, 0) >= offset for tp, offset in wanted.items())

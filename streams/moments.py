@@ -14,8 +14,14 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\
 def _written_out(value: Any) -> Any:
     # Pydantic would take 20260101 for a number of seconds, hence for a day in August 1970, and an opt-out
     # of that day loses against everything.
-    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+    if isinstance(value, datetime):
         return value
+    if isinstance(value, str) and _RFC3339.fullmatch(value):
+        # Not left to pydantic, which takes no text for a time where JSON is read strictly.
+        try:
+            return datetime.fromisoformat(value.upper())
+        except ValueError as error:
+            raise ValueError(f"no such date or time: {error}") from None
     raise ValueError("not a time by RFC 3339 with its zone, such as 2026-01-31T12:00:00Z")
 
 

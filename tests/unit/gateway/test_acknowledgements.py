@@ -1,0 +1,297 @@
+"""`POST /v1/acknowledgements`: each is judged by itself, and none is lost or counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from ledger import NoticeStatus
+from streams.events import Acknowledged
+from streams.topics import ACKNOWLEDGEMENTS
+from tests.unit.gateway.harness import NOON, Gateway, at, problem
+
+URL = "/v1/acknowledgements"
+
+
+def said(number: int = 1, status: str = "completed", **fields: Any) -> dict[str, Any]:
+    body = {"notice_id": f"n-acme-{number}", "status": status}
+    if status == "completed":
+        body["outcome"] = "deleted"
+    if status == "refused":
+        body["reason"] = "legal_hold"
+    return body | fields
+
+
+async def send(gateway: Gateway, body: Any, partner: str = "acme") -> httpx.Response:
+    return await gateway.http.post(URL, content=orjson.dumps(body), headers=gateway.partner(partner))
+
+
+def recorded(gateway: Gateway) -> list[Acknowledged]:
+    found = [event.data for event in gateway.log.events(ACKNOWLEDGEMENTS.name)]
+    return [data for data in found if isinstance(data, Acknowledged)]
+
+
+def statuses(gateway: Gateway, numbers: Sequence[int]) -> list[NoticeStatus]:
+    rows = gateway.ledger.notices([f"n-acme-{number}" for number in numbers])
+    return [rows[f"n-acme-{number}"].status for number in numbers]
+
+
+@pytest.fixture(autouse=True)
+def two_partners(gateway: Gateway) -> None:
+    gateway.registered("acme", lane=0)
+    gateway.registered("other", lane=1)
+    gateway.issued(1, 2, 3, partner="acme", lane=0)
+    gateway.issued(1, 2, partner="other", lane=1)
+
+
+async def test_all_of_a_request_are_accepted_in_its_order(gateway: Gateway) -> None:
+    answer = await send(gateway, [said(3, "refused"), said(1, "received"), said(2)])
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "results": [{"notice_id": f"n-acme-{number}", "result": "accepted", "detail": None} for number in (3, 1, 2)]
+    }
+    assert statuses(gateway, (1, 2, 3)) == ["received", "completed", "refused"]
+    first = recorded(gateway)[0]
+    assert (first.partner, first.subject, first.via, first.occurred_at) == ("acme", "user:3", "api", NOON)
+
+
+@pytest.mark.parametrize("body", [said(), [said()], {"acknowledgements": [said()]}])
+async def test_one_may_come_alone_or_in_a_list(gateway: Gateway, body: Any) -> None:
+    assert (await send(gateway, body)).status_code == 202
+    assert statuses(gateway, [1]) == ["completed"]
+
+
+async def test_of_a_mixed_request_the_good_ones_count(gateway: Gateway) -> None:
+    body = [said(notice_id="n-nobody-1"), said(1), said(notice_id="n-other-1"), said(2)]
+    answer = await send(gateway, body)
+    assert answer.status_code == 202
+    results = [result["result"] for result in answer.json()["results"]]
+    assert results == ["unknown_notice", "accepted", "not_yours", "accepted"]
+    assert [data.notice_id for data in recorded(gateway)] == ["n-acme-1", "n-acme-2"]
+    assert gateway.ledger.notices(["n-other-1"])["n-other-1"].status == "queued"
+
+
+@pytest.mark.parametrize(
+    ("notice", "result"), [("n-nobody-1", "unknown_notice"), ("n-other-1", "not_yours"), ("n-acme-1' OR 1", "")]
+)
+async def test_a_request_of_which_nothing_counts_is_422(gateway: Gateway, notice: str, result: str) -> None:
+    found = problem(await send(gateway, said(notice_id=notice)), 422)
+    if result:
+        assert [(error["index"], error["notice_id"], error["result"]) for error in found["errors"]] == [
+            (0, notice, result)
+        ]
+    assert not recorded(gateway)
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, 422), (1000, 202), (1001, 422)])
+async def test_a_request_carries_1_to_1000(gateway: Gateway, count: int, status: int) -> None:
+    numbers = range(100, 100 + count)
+    if 0 < count <= 1000:
+        gateway.issued(*numbers)
+    answer = await send(gateway, [said(number) for number in numbers])
+    assert answer.status_code == status
+    assert len(recorded(gateway)) == (count if status == 202 else 0)
+
+
+GOOD: list[dict[str, Any]] = [
+    said(status="received"),
+    said(status="in_progress"),
+    said(status="in_progress", expected_by="2026-02-01T00:00:00Z"),
+    *(said(outcome=outcome) for outcome in ("deleted", "suppressed", "not_found", "already_deleted")),
+    *(
+        said(status="refused", reason=reason)
+        for reason in ("exempt", "legal_hold", "identity_not_verified", "outside_jurisdiction", "other")
+    ),
+    said(detail="done by hand"),
+    said(detail="x" * 1000),
+    said(outcome="deleted", reason=None, expected_by=None, detail=None, evidence=None, occurred_at=None),
+    said(evidence={}),
+    said(evidence={"rows": 3, "ticket": {"id": "ABC-1", "tags": ["a", None, 1.5, True]}}),
+]
+
+
+@pytest.mark.parametrize("body", GOOD)
+async def test_what_a_partner_may_say(gateway: Gateway, body: dict[str, Any]) -> None:
+    assert (await send(gateway, body)).status_code == 202
+    assert statuses(gateway, [1]) == [body["status"]]
+    (data,) = recorded(gateway)
+    assert data.evidence == body.get("evidence")
+
+
+def nested(levels: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {}
+    for _ in range(levels):
+        inner = {"a": inner}
+    return inner
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("completed without an outcome", said(outcome=None), ""),
+    ("completed with a reason", said(reason="exempt"), ""),
+    ("received with an outcome", said(status="received", outcome="deleted"), ""),
+    ("in progress with an outcome", said(status="in_progress", outcome="deleted"), ""),
+    ("refused without a reason", said(status="refused", reason=None), ""),
+    ("refused with an outcome", said(status="refused", outcome="deleted"), ""),
+    ("received with a reason", said(status="received", reason="other"), ""),
+    ("expected after it is completed", said(expected_by="2026-02-01T00:00:00Z"), ""),
+    ("expected after it is refused", said(status="refused", expected_by="2026-02-01T00:00:00Z"), ""),
+    ("expected of what is only received", said(status="received", expected_by="2026-02-01T00:00:00Z"), ""),
+    ("an unknown status", said(status="done"), "/status"),
+    ("a status in capitals", said(status="RECEIVED"), "/status"),
+    ("an unknown outcome", said(outcome="erased"), "/outcome"),
+    ("an unknown reason", said(status="refused", reason="because"), "/reason"),
+    ("an unknown field", said(partner="other"), "/partner"),
+    ("no notice", {"status": "received"}, "/notice_id"),
+    ("no status", {"notice_id": "n-acme-1"}, "/status"),
+    ("a notice that is a number", said(notice_id=1), "/notice_id"),
+    ("an empty notice", said(notice_id=""), "/notice_id"),
+    ("a notice that is too long", said(notice_id="x" * 129), "/notice_id"),
+    ("a detail that is too long", said(detail="x" * 1001), "/detail"),
+    ("a detail that is a number", said(detail=5), "/detail"),
+    ("expected without a zone", said(status="in_progress", expected_by="2026-02-01T00:00:00"), "/expected_by"),
+    ("expected as a number", said(status="in_progress", expected_by=1_770_000_000), "/expected_by"),
+    ("expected as a number in text", said(status="in_progress", expected_by="1770000000"), "/expected_by"),
+    (
+        "expected after the end of the calendar",
+        said(status="in_progress", expected_by="9999-12-31T23:59:59-14:00"),
+        "/expected_by",
+    ),
+    ("a time without a zone", said(occurred_at="2026-01-01T11:00:00"), "/occurred_at"),
+    ("a time before the calendar", said(occurred_at="0001-01-01T00:00:00+14:00"), "/occurred_at"),
+    ("a time as a number", said(occurred_at=1_767_265_200), "/occurred_at"),
+    ("evidence that is a list", said(evidence=[1]), "/evidence"),
+    ("evidence that is text", said(evidence="yes"), "/evidence"),
+    ("evidence over the cap", said(evidence={"log": "x" * 16_384}), ""),
+    ("evidence over the cap in bytes", said(evidence={"log": "ä" * 8_200}), ""),
+    ("null", None, ""),
+    ("a text", "n-acme-1", ""),
+    ("a list", [], ""),
+]
+
+
+@pytest.mark.parametrize(("item", "pointer"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+async def test_one_that_makes_no_sense_keeps_out_the_whole_request(gateway: Gateway, item: Any, pointer: str) -> None:
+    found = problem(await send(gateway, [said(1), item]), 422, "invalid")
+    assert {(error["index"], error["pointer"]) for error in found["errors"]} >= {(1, pointer)}
+    assert {error["index"] for error in found["errors"]} == {1}
+    assert not recorded(gateway)
+
+
+async def test_evidence_of_just_the_cap_is_kept(gateway: Gateway) -> None:
+    evidence = {"log": "x" * (16 * 1024 - len('{"log":""}'))}
+    assert (await send(gateway, said(evidence=evidence))).status_code == 202
+    assert recorded(gateway)[0].evidence == evidence
+
+
+@pytest.mark.parametrize(("levels", "status"), [(60, 202), (100, 400), (250, 400), (300, 400)])
+async def test_evidence_that_could_not_be_written_again_is_refused(gateway: Gateway, levels: int, status: int) -> None:
+    answer = await send_raw(
+        gateway,
+        b'[{"notice_id":"n-acme-1","status":"received","evidence":%s}]' % (b'{"a":' * levels + b"1" + b"}" * levels),
+    )
+    assert answer.status_code == status
+    assert len(recorded(gateway)) == (status == 202)
+
+
+async def send_raw(gateway: Gateway, body: bytes) -> httpx.Response:
+    return await gateway.http.post(URL, content=body, headers=gateway.partner("acme"))
+
+
+async def test_a_repeated_acknowledgement_has_the_same_id_and_changes_nothing(gateway: Gateway) -> None:
+    evidence = {"rows": 3, "by": "cron"}
+    for body in (
+        said(1, evidence=evidence),
+        said(1, evidence=dict(reversed(evidence.items()))),
+        [said(1, evidence=evidence)] * 3,
+    ):
+        gateway.clock.now = at((gateway.clock.now - NOON).total_seconds() / 60 + 1)
+        assert (await send(gateway, body)).status_code == 202
+    assert len({event.id for event in gateway.log.events(ACKNOWLEDGEMENTS.name)}) == 1
+    entries = gateway.ledger.timeline("user:1")
+    assert len([entry for entry in entries if entry.kind == "acknowledged"]) == 1
+    assert gateway.ledger.totals().acknowledged == 1
+
+
+DIFFERENT = [
+    said(1),
+    said(1, outcome="not_found"),
+    said(1, detail="by hand"),
+    said(1, evidence={"rows": 3}),
+    said(1, evidence={"rows": 4}),
+    said(1, status="in_progress"),
+    said(1, status="in_progress", expected_by="2026-02-01T00:00:00Z"),
+    said(1, status="in_progress", expected_by="2026-02-02T00:00:00Z"),
+    said(1, status="refused", reason="exempt"),
+    said(1, status="refused", reason="other"),
+    said(2),
+]
+
+
+async def test_what_says_something_else_has_another_id(gateway: Gateway) -> None:
+    for body in DIFFERENT:
+        assert (await send(gateway, body)).status_code == 202
+    assert len({event.id for event in gateway.log.events(ACKNOWLEDGEMENTS.name)}) == len(DIFFERENT)
+
+
+async def test_the_same_time_in_another_zone_is_the_same_acknowledgement(gateway: Gateway) -> None:
+    for when in ("2026-02-01T00:00:00Z", "2026-02-01T01:00:00+01:00"):
+        await send(gateway, said(1, status="in_progress", expected_by=when))
+    assert len({event.id for event in gateway.log.events(ACKNOWLEDGEMENTS.name)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("when", "kept"),
+    [
+        ("2026-01-01T11:00:00Z", at(-60)),
+        ("2026-01-01T12:00:00+01:00", at(-60)),
+        ("2026-01-01T12:00:00.001Z", NOON),
+        ("2099-01-01T00:00:00Z", NOON),
+        (None, NOON),
+    ],
+)
+async def test_a_partner_s_clock_cannot_run_ahead_of_ours(gateway: Gateway, when: str | None, kept: datetime) -> None:
+    await send(gateway, said(1, occurred_at=when))
+    assert recorded(gateway)[0].occurred_at == kept
+
+
+async def test_a_later_answer_does_not_undo_a_final_one(gateway: Gateway) -> None:
+    for body in (said(1), said(1, "received"), said(1, "refused")):
+        assert (await send(gateway, body)).status_code == 202
+    assert statuses(gateway, [1]) == ["completed"]
+    verdicts = [entry.detail["verdict"] for entry in gateway.ledger.timeline("user:1") if entry.kind == "acknowledged"]
+    assert sorted(verdicts) == ["applied", "contradiction", "late"]
+
+
+async def test_a_ledger_that_is_behind_cannot_say_that_a_notice_is_unknown(gateway: Gateway) -> None:
+    gateway.log.projecting = False
+    gateway.issued(9)
+    answer = await send(gateway, [said(1), said(9)])
+    problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert not recorded(gateway)
+    assert (await send(gateway, said(1))).status_code == 202, "what the ledger knows needs no waiting"
+    gateway.log.project()
+    gateway.log.projecting = True
+    assert (await send(gateway, [said(1), said(9)])).status_code == 202
+
+
+async def test_a_log_that_takes_nothing_means_503_and_nothing_accepted(gateway: Gateway) -> None:
+    headers = gateway.partner("acme")
+    gateway.log.failing = True
+    answer = await gateway.http.post(URL, json=said(1), headers=headers)
+    problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    problem(await send(gateway, said(notice_id="n-nobody-1")), 503, "unavailable")
+    gateway.log.failing = False
+    assert statuses(gateway, [1]) == ["queued"]
+    assert (await send(gateway, said(1))).status_code == 202
+
+
+async def test_a_key_of_a_partner_that_is_not_registered_owns_nothing(gateway: Gateway) -> None:
+    found = problem(await send(gateway, said(1), partner="stranger"), 422, "not-accepted")
+    assert found["errors"][0]["result"] == "not_yours"
