@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST = datetime.min.replace(tzinfo=UTC)
-_LAST = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -20,11 +18,7 @@ def maybe_micros(time: datetime | None) -> int | None:
 
 
 def moment(stored: int) -> datetime:
-    """The time; the earliest or latest there is where a zone moved it out of the calendar."""
-    try:
-        return _EPOCH + timedelta(microseconds=stored)
-    except OverflowError:
-        return _FIRST if stored < 0 else _LAST
+    return _EPOCH + timedelta(microseconds=stored)
 
 
 def maybe_moment(stored: int | None) -> datetime | None:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from streams import ids
-from streams.events import Acknowledged, Choice, ConsentChanged, ConsentToggled
-from streams.topics import ACKNOWLEDGEMENTS, DECISIONS, TOGGLES
+from streams.events import Choice, ConsentChanged, ConsentToggled
+from streams.topics import DECISIONS, TOGGLES
 from tests.unit.gateway.harness import NOON, Gateway, at, problem
 
 CONSENTS, TIMELINE = "/v1/consents/{}", "/v1/subjects/{}/timeline"
@@ -130,26 +130,3 @@ async def test_a_line_break_never_leads_to_another_subject(gateway: Gateway, for
 async def test_bytes_that_are_no_text_are_no_failure(gateway: Gateway, form: str) -> None:
     answer = await gateway.http.get(form.format("user:%FF%FE"), headers=gateway.platform)
     assert answer.status_code in (200, 422)
-
-
-@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-async def test_a_time_that_left_the_calendar_does_not_hide_a_subject(gateway: Gateway, when: str) -> None:
-    """The log also takes events from elsewhere; one odd clock must not make a subject unreadable."""
-    gateway.registered()
-    gateway.issued(1)
-    answer = Acknowledged.model_validate(
-        {
-            "notice_id": "n-acme-1",
-            "partner": "acme",
-            "subject": "user:1",
-            "status": "completed",
-            "outcome": "deleted",
-            "occurred_at": when,
-            "via": "api",
-        }
-    )
-    gateway.happened(ACKNOWLEDGEMENTS.name, "ack-1", answer)
-    entries = (await gateway.http.get(TIMELINE.format("user:1"), headers=gateway.platform)).json()["entries"]
-    assert {"notice_issued", "acknowledged"} <= {entry["kind"] for entry in entries}
-    assert (await gateway.http.get("/v1/lag", headers=gateway.operator)).status_code == 200
-    assert (await gateway.http.get("/metrics")).status_code == 200
