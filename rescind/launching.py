@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -68,8 +69,7 @@ class ServiceProcess:
             async with asyncio.timeout(timeout):
                 announced = await _announcement(process)
         except BaseException as error:
-            if process.returncode is None:
-                process.kill()
+            _send(process, signal.SIGKILL)
             await process.wait()
             if isinstance(error, TimeoutError | EOFError):
                 raise NotStarted(f"the service did not start: {last_words(errors)}") from None
@@ -96,8 +96,7 @@ class ServiceProcess:
         await self._end(signal.SIGKILL)
 
     async def _end(self, number: signal.Signals) -> int:
-        if self.running:
-            self._process.send_signal(number)
+        _send(self._process, number)
         # Reads what is left of stdout too, so that a full pipe cannot keep it from ending.
         await self._process.communicate()
         return await self._process.wait()
@@ -107,6 +106,13 @@ def last_words(errors: Path) -> str:
     """The last line that a service wrote to stderr."""
     lines = errors.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    # Not by asyncio, whose `send_signal` may reap the process itself, and then reports 255 for it.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 async def _spawn(launch: Launch, log: IO[bytes]) -> asyncio.subprocess.Process:
