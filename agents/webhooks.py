@@ -18,7 +18,7 @@ from yarl import URL
 from agents.addresses import PublicResolver, UnsafeAddress, check_literal
 from agents.retrying import Attempt
 from streams import signing
-from streams.cloudevents import SOURCE, explain, rfc3339
+from streams.cloudevents import SOURCE, explain
 from streams.errors import RescindError
 from streams.events import AckStatus, Notice, Outcome, RefusalReason
 
@@ -81,8 +81,8 @@ def body_of(notices: Sequence[Notice], *, single: bool) -> tuple[bytes, str]:
     """The body and its media type: a CloudEvents batch, or one event for a partner that takes one."""
     events = [_event(notice) for notice in notices]
     if single:
-        return orjson.dumps(events[0]), "application/cloudevents+json"
-    return orjson.dumps(events), "application/cloudevents-batch+json"
+        return orjson.dumps(events[0], option=orjson.OPT_UTC_Z), "application/cloudevents+json"
+    return orjson.dumps(events, option=orjson.OPT_UTC_Z), "application/cloudevents-batch+json"
 
 
 def _event(notice: Notice) -> dict[str, Any]:
@@ -92,16 +92,16 @@ def _event(notice: Notice) -> dict[str, Any]:
         "source": SOURCE,
         "type": NOTICE_TYPE,
         "subject": notice.subject,
-        "time": rfc3339(notice.issued_at),
+        "time": notice.issued_at,
         "datacontenttype": "application/json",
         "data": {
             "action": notice.action,
             "subject": notice.subject,
             "purpose": notice.purpose,
-            "occurred_at": rfc3339(notice.occurred_at),
-            "issued_at": rfc3339(notice.issued_at),
-            "receive_by": rfc3339(notice.receive_by),
-            "complete_by": rfc3339(notice.complete_by),
+            "occurred_at": notice.occurred_at,
+            "issued_at": notice.issued_at,
+            "receive_by": notice.receive_by,
+            "complete_by": notice.complete_by,
             "toggle_id": notice.toggle_id,
         },
     }

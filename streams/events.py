@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streams.moments import Moment
 from streams.names import EventId, PartnerId, Purpose, Subject, SubjectKind
@@ -243,6 +244,15 @@ class BatchFailed(Data):
         return self.partner
 
 
+def _writable(value: dict[str, Any]) -> dict[str, Any]:
+    # JSON may be nested deeper than orjson writes; it reads it nevertheless.
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 class Acknowledged(Data):
     """A partner's answer about one notice. `via` says how it came."""
 
@@ -256,7 +266,7 @@ class Acknowledged(Data):
     detail: Annotated[str, Field(max_length=1000)] | None = None
     expected_by: Moment | None = None
     occurred_at: Moment
-    evidence: dict[str, Any] | None = None
+    evidence: Annotated[dict[str, Any], AfterValidator(_writable)] | None = None
     via: Literal["reply", "api"]
 
     def key(self) -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -229,7 +230,8 @@ class LogStore:
                 self._waiters.pop(event, None)
 
 
-def pack_headers(headers: Headers) -> bytes | None:
+@lru_cache(maxsize=256)
+def pack_headers(headers: tuple[tuple[str, bytes], ...]) -> bytes | None:
     """Headers as stored: JSON of name and Latin-1 text, which carries any bytes unchanged."""
     if not headers:
         return None
@@ -237,7 +239,11 @@ def pack_headers(headers: Headers) -> bytes | None:
 
 
 def unpack_headers(packed: bytes | None) -> list[tuple[str, bytes]]:
-    """The inverse of `pack_headers`."""
-    if packed is None:
-        return []
-    return [(name, value.encode("latin-1")) for name, value in orjson.loads(packed)]
+    """The inverse of `pack_headers`; the list is the caller's own."""
+    return [] if packed is None else list(_unpacked(packed))
+
+
+# Nearly all records have the same headers.
+@lru_cache(maxsize=256)
+def _unpacked(packed: bytes) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value.encode("latin-1")) for name, value in orjson.loads(packed))
