@@ -1,13 +1,13 @@
-"""Which addresses a partner may have. Fails closed: what is not plainly public is refused."""
+"""Where webhooks may go: the addresses that a partner's host is, or resolves to."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from streams.addresses import address_of, is_public
 from streams.errors import RescindError
 
 
@@ -15,29 +15,15 @@ class UnsafeAddress(RescindError):
     """A partner's host is, or resolves to, an address that is not public."""
 
 
-def is_public(address: str) -> bool:
-    """By the IANA special-purpose registries, as the standard library holds them; an IPv4 address inside
-    an IPv6 one (mapped, 6to4, Teredo, NAT64) counts as itself."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
-    return ip.is_global and not ip.is_multicast
-
-
 def check_literal(host: str) -> None:
     """Refuse a host that is an IP address and not public. aiohttp asks no resolver for those, nor for what
     only looks like one: `127.1` and `2130706433` are loopback to the system, so they are refused too."""
-    try:
-        public = is_public(host.strip("[]"))
-    except ValueError:
+    address = address_of(host.strip("[]"))
+    if address is None:
         if ":" in host or host.replace(".", "").isdigit():
-            raise UnsafeAddress(f"{host} is not an address in its usual form") from None
+            raise UnsafeAddress(f"{host} is not an address in its usual form")
         return  # a name; the resolver will judge what it stands for
-    if not public:
+    if not is_public(address):
         raise UnsafeAddress(f"{host} is not a public address")
 
 
@@ -53,7 +39,8 @@ class PublicResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         results = await self._inner.resolve(host, port, family)
         for result in results:
-            if not is_public(result["host"]):
+            address = address_of(result["host"])
+            if address is None or not is_public(address):
                 raise UnsafeAddress(f"{host} resolves to {result['host']}, which is not public")
         return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class HttpSender:
         except TimeoutError:
             return Attempt(None, "no complete answer in time"), b""
         except (aiohttp.ClientError, UnsafeAddress, OSError, ValueError) as error:
-            return Attempt(None, f"{type(error).__name__}: {error}"[:1000]), b""
+            return Attempt(None, explained(error)), b""
         except Exception as error:
             # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
             log.exception("an attempt failed in a way that nobody expected")
@@ -201,6 +202,32 @@ class HttpSender:
                 auto_decompress=False,
             )
         return self._session
+
+
+def explained(error: Exception) -> str:
+    """Why there was no answer, in words for an operator, not for whoever knows the HTTP library."""
+    # Subclasses before what they derive from.
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            text = f"the host name cannot be resolved: {error.os_error}"
+        case aiohttp.ClientConnectorCertificateError():
+            text = f"TLS: the certificate is not valid: {error.certificate_error}"
+        case aiohttp.ClientConnectorSSLError():
+            text = f"TLS: {error.os_error}"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            text = f"cannot connect: {os.strerror(number) if number else error.os_error}"
+        case aiohttp.ServerDisconnectedError():
+            text = "the connection was closed before there was an answer"
+        case aiohttp.ClientPayloadError():
+            text = "the answer ended before it was complete"
+        case UnsafeAddress():
+            text = str(error)
+        case OSError():
+            text = f"the connection broke: {error.strerror or error}"
+        case _:
+            text = f"{type(error).__name__}: {error}"
+    return text[:1000]
 
 
 def _words(status: int, reply: bytes) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from importlib.metadata import version
 
 from fastapi import FastAPI, Response
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 
 from gateway import acknowledgements, dashboard, lag, openapi, partners, subjects, toggles
@@ -21,7 +22,7 @@ acknowledgement against a clock. **Authorize** with an API key. Every error is a
 
 def create_app(context: Context) -> FastAPI:
     """The ASGI application over a context."""
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Rescind",
         version=version("rescind"),
         description=_DESCRIPTION,

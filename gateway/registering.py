@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
+from streams.addresses import address_of, is_public
 from streams.events import Partner, PartnerStatus
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def check_url(url: str, *, allow_private: bool) -> str:
@@ -47,7 +45,7 @@ def check_url(url: str, *, allow_private: bool) -> str:
 def _may_be_dialled(host: str) -> bool:
     """An IP address, or a name by the rules of RFC 1123 section 2.1. Its last label has a letter: resolvers
     read 127.1, 0x7f000001 and 2130706433 as addresses."""
-    if _address(host) is not None:
+    if address_of(host) is not None:
         return True
     try:
         name = host.encode("idna").decode("ascii")
@@ -58,27 +56,11 @@ def _may_be_dialled(host: str) -> bool:
 
 
 def _may_be_public(host: str) -> bool:
-    address = _address(host)
-    if address is None:
-        name = host.removesuffix(".")
-        return name != "localhost" and not name.endswith(".localhost")
-    return _inner(address).is_global and not _inner(address).is_multicast
-
-
-def _address(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-
-
-def _inner(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64), which is where it leads."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
+    address = address_of(host)
+    if address is not None:
+        return is_public(address)
+    name = host.removesuffix(".")
+    return name != "localhost" and not name.endswith(".localhost")
 
 
 def free_lane(partners: Collection[Partner], owing: Collection[str], lanes: int) -> int | None:

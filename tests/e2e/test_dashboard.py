@@ -66,7 +66,7 @@ async def test_shows_a_partner_that_does_not_answer(page: Page, service: Service
     await row.locator(".state", has_text="STOP").wait_for(timeout=20_000)
     assert await row.locator(".name").inner_text() == "<b>Nobody</b> & Co"
     assert await row.locator("[data-label=Open]").inner_text() == "1"
-    assert "Connect call failed" in await row.locator("[data-label=Delivery]").inner_text()
+    assert "cannot connect: Connection refused" in await row.locator("[data-label=Delivery]").inner_text()
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -84,3 +84,11 @@ async def test_loads_nothing_from_elsewhere(page: Page, service: ServiceProcess)
     await page.goto("/dashboard")
     assert requested
     assert all(url.startswith(service.url) or url.startswith("data:") for url in requested), requested
+
+
+async def test_the_interface_is_described_without_the_internet(page: Page, service: ServiceProcess) -> None:
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    await page.goto("/docs")
+    await page.get_by_text("/v1/toggles").first.wait_for(timeout=20_000)
+    assert all(url.startswith((service.url, "data:")) for url in requested), requested

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agents.addresses import UnsafeAddress, check_literal, is_public
+from agents.addresses import UnsafeAddress, check_literal
+from streams.addresses import address_of, is_public
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,8 @@ from agents.addresses import UnsafeAddress, check_literal, is_public
     ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )
 def test_public(address: str) -> None:
-    assert is_public(address)
+    assert (known := address_of(address)) is not None
+    assert is_public(known)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,8 @@ def test_public(address: str) -> None:
     ],
 )  # fmt: skip
 def test_not_public(address: str) -> None:
-    assert not is_public(address)
+    assert (known := address_of(address)) is not None
+    assert not is_public(known)
 
 
 def test_literals_are_checked_and_names_are_left_to_the_resolver() -> None:

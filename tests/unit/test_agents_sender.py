@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import orjson
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks.webhooks import Webhook
 
 from agents import webhooks
@@ -37,17 +43,19 @@ async def post(sender: HttpSender, url: str, *, single: bool = False, secret: st
 
 
 @contextlib.asynccontextmanager
-async def partner(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+async def partner(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """A server that speaks HTTP as it should."""
     app = web.Application(client_max_size=10 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     host, port = runner.addresses[0][:2]
     try:
-        yield f"http://{host}:{port}/hook"
+        yield f"http{'s' if tls else ''}://{host}:{port}/hook"
     finally:
         await runner.cleanup()
 
@@ -229,12 +237,22 @@ async def _cut_short(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
 
 
-@pytest.mark.parametrize("handle", [_reset, _nonsense, _empty, _endless_header, _cut_short])
-async def test_a_broken_connection_is_a_failed_attempt(handle: Handler) -> None:
+@pytest.mark.parametrize(
+    ("handle", "words"),
+    [
+        (_reset, "connection"),
+        (_nonsense, "BadStatusLine|400"),
+        (_empty, "^the connection was closed before there was an answer$"),
+        (_endless_header, "LineTooLong|400"),
+        (_cut_short, "^the answer ended before it was complete$"),
+    ],
+)
+async def test_a_broken_connection_is_a_failed_attempt(handle: Handler, words: str) -> None:
     async with raw_partner(handle) as url, sending() as sender:
         attempt = (await post(sender, url)).attempt
     assert attempt.status is None
     assert attempt.error
+    assert re.search(words, attempt.error), attempt.error
     assert len(attempt.error) <= 1000
 
 
@@ -243,8 +261,59 @@ async def test_nobody_listening_is_a_failed_attempt() -> None:
         pass
     async with sending() as sender:
         attempt = (await post(sender, url)).attempt
+    assert (attempt.status, attempt.error) == (None, "cannot connect: Connection refused")
+
+
+async def test_a_name_that_nobody_knows_is_told_as_such() -> None:
+    async with sending(allow_private=False) as sender:
+        attempt = (await post(sender, "https://nobody.invalid/")).attempt  # RFC 6761 section 6.4
     assert attempt.status is None
-    assert attempt.error
+    assert (attempt.error or "").startswith("the host name cannot be resolved: ")
+
+
+async def test_tls_to_a_partner_that_speaks_none_is_told_as_such() -> None:
+    async with raw_partner(_nonsense) as url, sending() as sender:
+        attempt = (await post(sender, url.replace("http:", "https:"))).attempt
+    assert attempt.status is None
+    assert (attempt.error or "").startswith("TLS: ")
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path))
+    asked: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        return web.Response()
+
+    async with partner(answer, context) as url, sending() as sender:
+        attempt = (await post(sender, url)).attempt
+    assert attempt.status is None
+    assert (attempt.error or "").startswith("TLS: the certificate is not valid: ")
+    assert asked == []
+
+
+def self_signed(directory: Path) -> Path:
+    """A certificate for localhost and its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = directory / "self-signed.pem"
+    path.write_bytes(plain + certificate.public_bytes(pem))
+    return path
 
 
 async def test_an_endless_reply_is_read_to_the_cap() -> None:
