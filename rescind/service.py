@@ -196,7 +196,8 @@ async def _watch(app: Any, failure: asyncio.Future[None]) -> None:
     await app.wait_until_stopped()
     if not failure.done():
         reason = app.crash_reason
-        failure.set_exception(ServiceFailed(f"the agents of {app.conf.id} stopped: {reason!r}"))
+        said = str(reason) if isinstance(reason, RescindError) else repr(reason)
+        failure.set_exception(ServiceFailed(f"the agents of {app.conf.id} stopped: {said}"))
 
 
 def _readiness(apps: list[Any], failure: asyncio.Future[None]) -> Readiness:

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import orjson
 
 from streams.embedded import schema
+from streams.embedded.opening import connect
 from streams.embedded.schema import SHIFT, StoredRecord
+from streams.embedded.trouble import explain
 from streams.embedded.writer import GroupWriter, Row, durable
 from streams.errors import LogUnavailable, StorageUnusable
 from streams.partitioning import partition_of
@@ -39,14 +41,14 @@ class LogStore:
         self._ends: dict[int, int] = {}
         self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self._round_robin = itertools.count()
-        connection = schema.connect(path, writable=True)
-        self._reader = schema.connect(path, writable=False)
+        connection = connect(path, writable=True)
+        self._reader = connect(path, writable=False)
         self._read_pool = ThreadPoolExecutor(1, thread_name_prefix="log-reader")
         try:
             self._load(connection)
         except sqlite3.Error as error:
-            raise StorageUnusable(f"cannot read the log {path}: {error}") from None
-        self._writer = GroupWriter(connection, self._ends, self._wake_waiters)
+            raise StorageUnusable(f"cannot read the log {path}: {explain(error, path)}") from None
+        self._writer = GroupWriter(connection, self._ends, self._wake_waiters, path=path)
 
     @classmethod
     def shared(cls, path: Path) -> LogStore:
@@ -115,12 +117,17 @@ class LogStore:
 
     # -- appending
 
-    def append_nowait(self, records: Sequence[tuple[TopicPartition, Record]]) -> Future[list[tuple[int, int]]]:
-        """Hand records to the writer. The result is each one's (offset, timestamp in ms), once on disk."""
+    def append_nowait(
+        self, records: Sequence[tuple[TopicPartition, Record]], *, patient: bool = False
+    ) -> Future[list[tuple[int, int]]]:
+        """Hand records to the writer. The result is each one's (offset, timestamp in ms), once on disk.
+
+        A patient append waits for room on a disk that is full, where others fail.
+        """
         rows: list[Row] = [
             (self._tp(*tp), record.key, record.value, pack_headers(record.headers)) for tp, record in records
         ]
-        return self._writer.append(rows)
+        return self._writer.append(rows, patient=patient)
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """Append durably; see `streams.records.Appender`."""
@@ -205,7 +212,7 @@ class LogStore:
             try:
                 return function(*args)
             except sqlite3.Error as error:
-                raise LogUnavailable(f"the log {self.path} cannot be read: {error}") from None
+                raise LogUnavailable(f"the log {self.path} cannot be read: {explain(error, self.path)}") from None
 
         try:
             return self._read_pool.submit(explained)

@@ -304,7 +304,9 @@ class Producer(FaustProducer):
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         record = Record(topic, key, value, partition, _header_pairs(headers))
         tp = self._store.place(record)
-        stored = self._store.append_nowait([(tp, record)])
+        # Nobody repeats a table's change.
+        patient = topic in self.app.tables.changelog_topics
+        stored = self._store.append_nowait([(tp, record)], patient=patient)
         sent = asyncio.ensure_future(_metadata(tp, stored))
         self._in_flight.add(sent)
         sent.add_done_callback(lambda done: self._landed(topic, done))

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from streams.embedded import schema
+from streams.embedded.opening import connect
 from streams.embedded.schema import SHIFT
 from streams.embedded.store import LogStore, pack_headers, unpack_headers
 from streams.embedded.writer import MAX_BATCH, GroupWriter
@@ -50,7 +50,7 @@ class Held:
     """A writer whose thread can be held between two transactions, so that jobs pile up behind it."""
 
     def __init__(self, path: Path) -> None:
-        self.connection = schema.connect(path, writable=True)
+        self.connection = connect(path, writable=True)
         self.connection.execute("INSERT OR IGNORE INTO topics VALUES (1, 't', 2, 'delete')")
         self.notified = 0
         self.ends: dict[int, int] = {}
@@ -202,7 +202,7 @@ def test_if_the_thread_ends_all_the_same_then_whoever_waits_hears(tmp_path: Path
     def broken() -> None:
         raise MemoryError
 
-    connection = schema.connect(tmp_path / "log.sqlite", writable=True)
+    connection = connect(tmp_path / "log.sqlite", writable=True)
     writer = GroupWriter(connection, {}, broken)
     ended = threading.Event()
     hook, threading.excepthook = threading.excepthook, lambda _: ended.set()
