@@ -18,7 +18,7 @@ from uuid import uuid4
 import uvicorn
 from filelock import FileLock, Timeout
 
-from agents.app import Parts, acting_app, recording_app
+from agents.app import GROUP, Parts, acting_app, recording_app
 from agents.projection import Recorder
 from agents.retrying import Backoff
 from agents.webhooks import HttpSender
@@ -86,6 +86,8 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         listener = stack.enter_context(_data_dir_and_port(settings))
         journal = Log(settings.log_url)
         stack.callback(journal.close)
+        # Before anything is made: keys that a failed start makes would never be shown.
+        journal.own(GROUP)
         sealer = Sealer(settings.sealing_key) if settings.sealing_key else Sealer.from_file(settings.sealing_path)
         keys = KeyStore.open(settings.keys_path)
         stack.callback(keys.close)

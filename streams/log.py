@@ -49,8 +49,16 @@ class Log:
         """See `streams.records.Appender`."""
         return await self._store.end_offsets(topic)
 
+    def own(self, group: str) -> None:
+        """Be the one process that consumes as `group`, until this log closes. Raises `LogInUse`."""
+        self._store.own_group(group)
+
     def new_app(self, group: str, data_dir: Path) -> Any:
-        """A Faust app that consumes as `group`. At least once: what is not committed comes again."""
+        """A Faust app that consumes as `group`. At least once: what is not committed comes again.
+
+        Raises `LogInUse` if another process does so already.
+        """
+        self.own(group)
         own_dir = data_dir / "faust"
         own_dir.mkdir(parents=True, exist_ok=True)
         return faust.App(

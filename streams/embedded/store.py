@@ -16,6 +16,7 @@ import orjson
 
 from streams.embedded import schema
 from streams.embedded.opening import connect
+from streams.embedded.owning import Owner
 from streams.embedded.schema import SHIFT, StoredRecord
 from streams.embedded.trouble import explain
 from streams.embedded.writer import GroupWriter, Row, durable
@@ -48,7 +49,8 @@ class LogStore:
             self._load(connection)
         except sqlite3.Error as error:
             raise StorageUnusable(f"cannot read the log {path}: {explain(error, path)}") from None
-        self._writer = GroupWriter(connection, self._ends, self._wake_waiters, path=path)
+        self._owner = Owner(path)
+        self._writer = GroupWriter(connection, self._ends, self._wake_waiters, path=path, reload=self._reload)
 
     @classmethod
     def shared(cls, path: Path) -> LogStore:
@@ -79,6 +81,7 @@ class LogStore:
         self._writer.close()
         self._read_pool.shutdown()
         self._reader.close()
+        self._owner.release()
 
     # -- topics
 
@@ -173,6 +176,10 @@ class LogStore:
 
     # -- consumer groups
 
+    def own_group(self, group: str) -> None:
+        """Be the one process that consumes as a group, until the store closes. Raises `LogInUse`."""
+        self._owner.own(group)
+
     async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Store the offsets that a consumer group wants next."""
         await durable(self._writer.commit(group, [(self._tp(*tp), at) for tp, at in offsets.items()]))
@@ -189,6 +196,11 @@ class LogStore:
     def _load(self, connection: sqlite3.Connection) -> None:
         self._load_topics(connection.execute(schema.TOPICS).fetchall())
         self._ends.update(schema.read_ends(connection))
+
+    def _reload(self, connection: sqlite3.Connection) -> dict[int, int]:
+        """Another process has written: its topics and ends. Runs in the writer's thread."""
+        self._load_topics(connection.execute(schema.TOPICS).fetchall())
+        return schema.read_ends(connection)
 
     def _load_topics(self, rows: Iterable[tuple[int, str, int]]) -> None:
         self._topics.update({name: (identity, partitions) for identity, name, partitions in rows})

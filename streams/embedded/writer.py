@@ -21,7 +21,7 @@ from streams.errors import LogUnavailable
 #: Rows of one transaction at most: bounds both latency and the memory that waits.
 MAX_BATCH = 4_000
 #: Seconds between two looks at what other processes appended, while there is nothing to do.
-_LISTEN = 0.02
+_LISTEN = 0.03
 #: Seconds between two attempts to write what waits for room on the disk.
 _RETRY = 0.25
 
