@@ -92,7 +92,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         keys = KeyStore.open(settings.keys_path)
         stack.callback(keys.close)
         operator_key, platform_key = _first_keys(keys, clock)
-        ledger = Ledger.open(settings.ledger_path)
+        ledger = Ledger.open(settings.ledger_path, log_start=journal.start_offset)
         stack.callback(ledger.close)
         recorder = Recorder(ledger)
         stack.callback(recorder.close)
@@ -103,6 +103,8 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         apps = [acting_app(parts), recording_app(parts, ledger, recorder)]
         await stack.enter_async_context(_faust(apps, failure))
+        # Now that each group has said what it reads.
+        journal.begin_upkeep(settings.retention)
         context = Context(
             settings=settings,
             ledger=ledger,

@@ -12,11 +12,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 import faust
 
+from streams.embedded.holding import HeldBack
+from streams.embedded.maintenance import Upkeep
 from streams.embedded.store import LogStore
 from streams.embedded.transport import Assignor
 from streams.errors import InvalidInput
 from streams.records import Position, Record, TopicPartition
-from streams.topics import ALL
+from streams.topics import ALL, kept_for
 from streams.workarounds import PromptTableManager
 
 #: Records of one poll. One poll must bring far less than a stream's buffer holds: a full buffer stops
@@ -40,6 +42,7 @@ class Log:
         self._url = f"sqlite://{quote(str(path))}"
         self._store = LogStore.shared(path)
         self._store.create_topics(ALL)
+        self._upkeep: Upkeep | None = None
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """See `streams.records.Appender`."""
@@ -82,7 +85,26 @@ class Log:
             TableManager=PromptTableManager,
         )
 
+    def start_offset(self, tp: TopicPartition) -> int:
+        """The partition's log start: records below were retired, and their absence is no loss."""
+        return self._store.start(tp)
+
+    def begin_upkeep(self, retention: float | None = None) -> None:
+        """Compact and retire beside the work until the log closes: for the one service that owns its groups.
+
+        `retention` is how many seconds records are kept where they expire; None means for ever.
+        """
+        specs = kept_for(ALL, retention)
+        self._upkeep = Upkeep(self._store, {spec.name: spec for spec in specs})
+        self._upkeep.start()
+
+    def held_back(self) -> tuple[HeldBack, ...]:
+        """What is kept beyond its retention, because a group has not committed past it yet."""
+        return () if self._upkeep is None else self._upkeep.held
+
     def close(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.stop()
         self._store.release()
 
 

@@ -54,6 +54,13 @@ FETCH = (
     "SELECT offset, timestamp, key, value, headers FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?"
 )
 TOPICS = "SELECT id, name, partitions FROM topics"
+ALL_TOPICS = "SELECT name, id, partitions, cleanup FROM topics ORDER BY id"
+ADD_TOPIC = (
+    "INSERT INTO topics (name, partitions, cleanup) VALUES (?, ?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET partitions = MAX(partitions, excluded.partitions)"
+)
+SUBSCRIPTIONS = "SELECT consumer_group, topic FROM subscriptions WHERE consumer_group = ?"
+SUBSCRIBE = "INSERT OR IGNORE INTO subscriptions (consumer_group, topic) VALUES (?, ?)"
 END = "SELECT MAX(offset) + 1 FROM records WHERE tp = ?"
 EARLIEST = "SELECT MIN(offset) FROM records WHERE tp = ?"
 STARTS = "SELECT tp, start FROM upkeep WHERE start > 0"

@@ -13,7 +13,7 @@ from streams.errors import StorageUnusable
 APPLICATION_ID = 0x52534344
 #: The version of the tables that this program writes. 0 is what was written before there were versions.
 VERSION = 1
-_UNMARKED_TABLES = {"topics", "records", "commits"}
+_COLUMNS = {"tp", "offset", "timestamp", "key", "value", "headers"}
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
@@ -22,7 +22,8 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN")
     try:
         mark, version = marks(connection)
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('records')")}
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -33,7 +34,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             f"the log {path} was written by a newer Rescind (format {version}, this one knows {VERSION}): "
             "run that version, or restore a backup from before the upgrade"
         )
-    if mark != 0 or version != 0 or (tables and tables != _UNMARKED_TABLES):
+    if mark != 0 or version != 0 or (tables and columns != _COLUMNS):
         raise StorageUnusable(
             f"{path} is a SQLite file of another program and no log of Rescind's: it is left as it is; "
             "set RESCIND_LOG or --data to another place"

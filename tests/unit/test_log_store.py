@@ -304,11 +304,19 @@ def test_a_topic_cannot_run_into_the_next(tmp_path: Path, partitions: int) -> No
     store.release()
 
 
-def test_an_existing_topic_keeps_its_partitions(tmp_path: Path) -> None:
+def test_an_existing_topic_gets_more_partitions_and_never_fewer(tmp_path: Path) -> None:
     store = LogStore.shared(tmp_path / "log.sqlite")
     store.create_topics([TOPIC])
+    store.append_nowait([(TopicPartition("t", 1), Record("t", None, b"v"))]).result(5)
     store.create_topics([TopicSpec("t", 9)])
-    assert store.partitions("t") == 2
+    assert store.partitions("t") == 9
+    store.create_topics([TOPIC])
+    assert store.partitions("t") == 9
+    assert store.place(Record("t", b"key", None)).partition == store.partition_for("t", b"key")
+    store.release()
+    store = LogStore.shared(tmp_path / "log.sqlite")
+    assert store.partitions("t") == 9
+    assert [store.end(TopicPartition("t", number)) for number in range(9)] == [0, 1, *[0] * 7]
     store.release()
 
 
