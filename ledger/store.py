@@ -74,6 +74,10 @@ class Ledger:
             database.close()
             raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def close(self) -> None:
         """Waits for questions that are under way: SQLite does not survive a close below another thread's feet."""
         with self._lock:

@@ -94,6 +94,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         operator_key, platform_key = _first_keys(keys, clock)
         ledger = Ledger.open(settings.ledger_path, log_start=journal.start_offset)
         stack.callback(ledger.close)
+        await _belong_together(journal, ledger)
         recorder = Recorder(ledger)
         stack.callback(recorder.close)
         sender = HttpSender(settings.delivery_timeout, allow_private=settings.allow_private_partners)
@@ -153,6 +154,18 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise RescindError(f"cannot listen on {host}:{port}: {reason}") from None
+
+
+async def _belong_together(journal: Log, ledger: Ledger) -> None:
+    """Refuse a log that is older than the ledger, as after a restored backup: the ledger would take what comes
+    next for what it knows."""
+    offsets = ledger.offsets()
+    ends = [await journal.end_offsets(topic) for topic in {tp.topic for tp in offsets}]
+    if any(offsets.get(tp, 0) > end for each in ends for tp, end in each.items()):
+        raise StorageUnusable(
+            f"the ledger knows more than the log has, so the log is an older one: delete {ledger.path} with its -wal "
+            "and -shm, and it is rebuilt from the log"
+        )
 
 
 def _first_keys(keys: KeyStore, clock: Clock) -> tuple[str | None, str | None]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import faust
 
 from streams.embedded.holding import HeldBack
 from streams.embedded.maintenance import Upkeep
+from streams.embedded.opening import path_of
 from streams.embedded.store import LogStore
 from streams.embedded.transport import Assignor
-from streams.errors import InvalidInput
 from streams.records import Position, Record, TopicPartition
 from streams.topics import ALL, kept_for
 from streams.workarounds import PromptTableManager
@@ -34,10 +34,7 @@ class Log:
     """The embedded log of one process. Open it once, close it last."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "sqlite" or not parts.path:
-            raise InvalidInput(f"RESCIND_LOG must be sqlite:///path/to/log.sqlite, not {url!r}")
-        path = Path("/" + unquote(parts.path).lstrip("/"))
+        path = path_of(url)
         # Faust parses URLs by other rules than ours; what it is given has only one reading.
         self._url = f"sqlite://{quote(str(path))}"
         self._store = LogStore.shared(path)

@@ -11,7 +11,7 @@ _GROUPS = (
     "SELECT consumer_group FROM subscriptions WHERE topic = ?"
     " UNION SELECT consumer_group FROM commits WHERE tp >> ? = ?"
 )
-_COMMITTED = "SELECT consumer_group, offset FROM commits WHERE tp = ?"
+COMMITTED = "SELECT consumer_group, offset FROM commits WHERE tp = ?"
 _FIRST = "SELECT offset, timestamp FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT 1"
 
 
@@ -41,7 +41,7 @@ def floor(connection: sqlite3.Connection, tp: int) -> tuple[int, str] | None:
 
     A group that has committed nothing here wants everything: its partner may never have answered yet.
     """
-    committed = dict(connection.execute(_COMMITTED, (tp,)).fetchall())
+    committed = dict(connection.execute(COMMITTED, (tp,)).fetchall())
     wanted = [(committed.get(group, 0), group) for group in groups_of(connection, tp >> SHIFT)]
     return min(wanted, default=None)
 

@@ -6,10 +6,19 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from streams.embedded import versions
 from streams.embedded.trouble import explain
-from streams.errors import StorageUnusable
+from streams.errors import InvalidInput, StorageUnusable
+
+
+def path_of(url: str) -> Path:
+    """The file that `sqlite:///path` names. Raises `InvalidInput`."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or not parts.path:
+        raise InvalidInput(f"RESCIND_LOG must be sqlite:///path/to/log.sqlite, not {url!r}")
+    return Path("/" + unquote(parts.path).lstrip("/"))
 
 
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
