@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -341,65 +338,3 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path, prepare: Callable[[Path],
 )
 def test_headers_come_back_as_they_went(headers: tuple[tuple[str, bytes], ...]) -> None:
     assert tuple(unpack_headers(pack_headers(headers))) == headers
-
-
-def test_every_acknowledged_record_survives_a_kill(tmp_path: Path) -> None:
-    path = tmp_path / "log.sqlite"
-    chance = random.Random(7)
-    acknowledged: set[int] = set()
-    committed = 0
-    for _ in range(15):
-        child = subprocess.Popen([sys.executable, "-c", _APPENDER, str(path)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        with child.stdout:
-            child.stdout.readline()
-            time.sleep(chance.uniform(0.0, 0.08))  # the moment of the kill is the test's whole point
-            child.send_signal(signal.SIGKILL)
-            said = child.stdout.read().splitlines(keepends=True)
-        child.wait()
-        # A line that the kill cut short was not said.
-        for kind, number in (line.split() for line in said if line.endswith(b"\n")):
-            if kind == b"appended":
-                acknowledged.add(int(number))
-            else:
-                assert int(number) >= committed
-                committed = int(number)
-        with contextlib.closing(sqlite3.connect(path)) as other:
-            found = [row[0] for row in other.execute("SELECT offset FROM records WHERE tp = ? ORDER BY offset", (TP,))]
-            (at,) = other.execute("SELECT COALESCE(MAX(offset), 0) FROM commits").fetchone()
-            assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert found == list(range(len(found)))
-        assert acknowledged <= set(found)
-        assert committed <= at <= len(found)
-        committed = at
-    assert len(acknowledged) > 100
-
-
-_APPENDER = """
-import sys, threading
-from pathlib import Path
-from streams.embedded.store import LogStore
-from streams.records import Record, TopicPartition
-from streams.topics import TopicSpec
-TP = TopicPartition("t", 0)
-store = LogStore(Path(sys.argv[1]))
-store.create_topics([TopicSpec("t", 2)])
-lock = threading.Lock()
-def say(kind, number):
-    with lock:
-        print(kind, number, flush=True)
-def run():
-    while True:
-        done = store.append_nowait([(TP, Record("t", None, b"v" * 200)) for _ in range(3)]).result()
-        for offset, _ in done:
-            say("appended", offset)
-def commit():
-    while True:
-        with lock:
-            at = store.end(TP)
-            store._writer.commit("g", [(store._tp(*TP), at)]).result()
-            print("committed", at, flush=True)
-print("ready", flush=True)
-for target in (run, run, commit):
-    threading.Thread(target=target).start()
-"""
