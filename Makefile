@@ -45,6 +45,7 @@ picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a runni
 	@$(BIN)/python docs/picture.py
 
 bench: $(VENV)/.dev ## Measure throughput and memory on this machine
+	@$(BIN)/python -m benchmarks.log
 	@$(BIN)/python -m benchmarks.backbone
 
 clean: ## Remove the environment and caches, never the data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
@@ -9,7 +11,7 @@ _MASK = 0xFFFFFFFF
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Kafka's `toPositive(murmur2(key)) % partitions`."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    return (_remembered(key) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(data: bytes) -> int:
@@ -29,3 +31,7 @@ def murmur2(data: bytes) -> int:
         h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
     h = (h ^ h >> 13) * _M & _MASK
     return h ^ h >> 15
+
+
+# A subject's toggle, its decisions and its acknowledgements follow each other, all under the same key.
+_remembered = lru_cache(maxsize=16_384)(murmur2)
