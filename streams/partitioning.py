@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import Struct
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+_WORD = Struct("<I")
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -23,8 +25,8 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     whole = length & ~3
     h = _SEED ^ length
-    for start in range(0, whole, 4):
-        k = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
+    for (word,) in _WORD.iter_unpack(data[:whole]):
+        k = word * _M & _MASK
         k = (k ^ k >> 24) * _M & _MASK
         h = h * _M & _MASK ^ k
     if whole < length:
