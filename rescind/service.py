@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -51,8 +53,10 @@ class Started:
     platform_key: str | None
 
 
-async def serve(settings: Settings, *, announce: Callable[[Started], None] | None = None) -> None:
-    """Run until SIGINT or SIGTERM.
+async def serve(
+    settings: Settings, *, announce: Callable[[Started], None] | None = None, until_stdin_ends: bool = False
+) -> None:
+    """Run until SIGINT or SIGTERM; for a program that started it, also until that program is gone.
 
     Raises a `RescindError` when it cannot start, or when a part of it fails for good.
     """
@@ -60,6 +64,8 @@ async def serve(settings: Settings, *, announce: Callable[[Started], None] | Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    if until_stdin_ends:
+        _at_end_of(sys.stdin.fileno(), stopping.set)
     async with running(settings) as (started, failure):
         _tune_collector()
         if announce is not None:
@@ -70,6 +76,18 @@ async def serve(settings: Settings, *, announce: Callable[[Started], None] | Non
         stopped.cancel()
         if failure.done():
             failure.result()
+
+
+def _at_end_of(pipe: int, act: Callable[[], None]) -> None:
+    """Act once the other end of a pipe is closed, which the kernel does however its owner died."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(pipe, 4096):
+            loop.remove_reader(pipe)
+            act()
+
+    loop.add_reader(pipe, look)
 
 
 def _tune_collector() -> None:
