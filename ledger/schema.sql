@@ -6,9 +6,11 @@ CREATE TABLE IF NOT EXISTS offsets (
     topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
 
+-- An id is unique to its source only; two sources may both count from 1.
 CREATE TABLE IF NOT EXISTS toggles (
-    id TEXT PRIMARY KEY, subject TEXT NOT NULL, purpose TEXT NOT NULL, choice TEXT NOT NULL,
-    occurred_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL, source TEXT
+    id TEXT NOT NULL, subject TEXT NOT NULL, purpose TEXT NOT NULL, choice TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL, source TEXT,
+    PRIMARY KEY (id, subject, purpose, choice, occurred_at)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS toggles_subject ON toggles (subject);
 

@@ -285,6 +285,20 @@ def test_a_full_disk_keeps_nothing_and_forgets_nothing(ledger: Ledger, tmp_path:
     assert ledger.totals().notices == 2901
 
 
+def test_toggles_that_share_an_id_are_all_kept(ledger: Ledger) -> None:
+    out = ConsentToggled(subject="user:1", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
+    told = [
+        out,
+        out.model_copy(update={"subject": "user:2"}),
+        out.model_copy(update={"purpose": "b"}),
+        out.model_copy(update={"occurred_at": at(1)}),
+        out.model_copy(update={"choice": Choice.OPT_IN}),
+    ]
+    ledger.apply([entry("toggles", offset, "1", data) for offset, data in enumerate([*told, *told])])
+    assert ledger.totals().toggles == len(told)
+    assert [item.kind for item in ledger.timeline("user:2")] == ["toggled"]
+
+
 async def test_reached_waits_for_the_projection(ledger: Ledger) -> None:
     wanted = {TopicPartition("rescind.notices", 0): 1}
     waiting = asyncio.create_task(ledger.reached(wanted, 5))
