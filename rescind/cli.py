@@ -220,7 +220,7 @@ def _show_status(lag: dict[str, Any]) -> None:
             row["partner"],
             str(row["open"]),
             seconds(row["oldest_open_seconds"]),
-            str(row["overdue_receive"] + row["overdue_complete"]),
+            str(row["overdue"]),
             str(row["backlog"]),
             str(row["acknowledged"]),
             seconds(row["complete_lag"]["p50"]),
