@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import uvicorn
 from filelock import FileLock, Timeout
 
 from agents.app import Parts, acting_app, recording_app
 from agents.projection import Recorder
 from agents.retrying import Backoff
 from agents.webhooks import HttpSender
-from gateway import Context, Readiness, create_app
+from gateway import Context, Readiness, create_app, listening
 from ledger import KeyStore, Ledger, Role
 from streams.clock import Clock, utc_now
 from streams.errors import LogInUse, RescindError, StorageUnusable
@@ -129,7 +128,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             new_id=lambda: str(uuid4()),
             ready=lambda: _readiness(apps, failure),
         )
-        url = await stack.enter_async_context(_http(context, listener))
+        url = await stack.enter_async_context(listening(create_app(context), listener))
         started = Started(url, f"{url}/dashboard", operator_key, platform_key)
         try:
             yield started, failure
@@ -222,29 +221,3 @@ def _readiness(apps: list[Any], failure: asyncio.Future[None]) -> Readiness:
     if failure.done() and not failure.cancelled() and failure.exception() is not None:
         reasons.append(str(failure.exception()))
     return Readiness(ready=not reasons, reasons=tuple(reasons))
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """The service has one handler for signals, and stops its parts in order."""
-        yield
-
-
-@asynccontextmanager
-async def _http(context: Context, listener: socket.socket) -> AsyncIterator[str]:
-    config = uvicorn.Config(
-        create_app(context), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = _Server(config)
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    host, port = listener.getsockname()[:2]
-    try:
-        while not server.started:
-            if serving.done():
-                serving.result()
-            await asyncio.sleep(0.01)
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        server.should_exit = True
-        await serving
