@@ -14,7 +14,7 @@ from ledger.transitions import Progress, Verdict, judge
 from ledger.views import Entry
 from streams import events
 from streams.cloudevents import Envelope
-from streams.events import AckStatus, Data, Outcome, PartnerStatus, RefusalReason
+from streams.events import AckStatus, Action, Data, Outcome, PartnerStatus, RefusalReason
 
 INSERT_TOGGLE = "INSERT OR IGNORE INTO toggles VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_DECISION = "INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -42,7 +42,7 @@ FAILED = """INSERT INTO delivery_health VALUES (?1, NULL, ?2, ?3, ?4, 1) ON CONF
 INSERT_ACKNOWLEDGEMENT = (
     "INSERT OR IGNORE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 )
-PROGRESS = "SELECT partner, ack_status, outcome, reason FROM notices WHERE id = ?"
+PROGRESS = "SELECT partner, action, ack_status, outcome, reason FROM notices WHERE id = ?"
 SET_VERDICT = "UPDATE acknowledgements SET verdict = ? WHERE id = ?"
 ADVANCE = """UPDATE notices SET ack_status = ?2, outcome = ?3, reason = ?4,
     received_at = COALESCE(received_at, ?5),
@@ -225,7 +225,7 @@ class Projector:
         if row is None:
             return  # it waits, without a verdict, for the notice
         said = _progress(status, outcome, reason)
-        verdict = judge(_progress(*row[1:]), said, owner=row[0] == partner)
+        verdict = judge(_progress(*row[2:]), said, owner=row[0] == partner, action=Action(row[1]))
         self._execute(SET_VERDICT, (verdict, event_id))
         if verdict is Verdict.APPLIED:
             self._execute(ADVANCE, (notice_id, status, outcome, reason, at))

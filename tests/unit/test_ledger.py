@@ -427,8 +427,25 @@ P, R = Progress, AckStatus
     ],
 )
 def test_verdicts(current: Progress, said: Progress, verdict: Verdict) -> None:
-    assert judge(current, said, owner=True) is verdict
-    assert judge(current, said, owner=False) is Verdict.NOT_OWNER
+    assert judge(current, said, owner=True, action=Action.ERASE) is verdict
+    assert judge(current, said, owner=False, action=Action.ERASE) is Verdict.NOT_OWNER
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_outcome_of_something_else_completes_nothing(action: Action, outcome: Outcome) -> None:
+    either = {Outcome.NOT_FOUND, Outcome.ALREADY_DELETED}
+    fitting = either | ({Outcome.RESUMED} if action is Action.RESUME else {Outcome.DELETED, Outcome.SUPPRESSED})
+    verdict = judge(P(), P(R.COMPLETED, outcome), owner=True, action=action)
+    assert verdict is (Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
+
+
+def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> None:
+    ledger.apply([issued(0, 1), delivered(0, 0, 0), acknowledged(0, 1, outcome=Outcome.RESUMED)])
+    assert status(ledger, "n-p-1") is NoticeStatus.DELIVERED
+    assert ledger.timeline("user:1")[-1].summary == "p says completed (resumed); recorded as unfit."
+    ledger.apply([acknowledged(1, 1)])
+    assert status(ledger, "n-p-1") is NoticeStatus.COMPLETED
 
 
 def health(**changes: object) -> Health:
