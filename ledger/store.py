@@ -28,6 +28,8 @@ from streams.topics import COMPACTED
 log = logging.getLogger(__name__)
 
 _SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
+#: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
+SCHEMA_VERSION = 2
 _SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
 
 #: From which offset on the log has the records of a partition.
@@ -51,7 +53,7 @@ class Ledger:
         self._writer = writer
         self._connection: sqlite3.Connection = writer.conn
         self._connection.create_function("lag_bucket", 1, bucket_of, deterministic=True)
-        self._connection.executescript(_SCHEMA)
+        self._create()
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?)", (uuid4().hex[:12],))
         self.ledger_id: str = self._connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchone()[0]
         self._projector = Projector(self._connection)
@@ -70,6 +72,9 @@ class Ledger:
         database = open_database(path)
         try:
             return cls(path, database, patience=patience, log_start=log_start)
+        except StorageUnusable:
+            database.close()
+            raise
         except sqlite3.Error as error:
             database.close()
             raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
@@ -187,6 +192,17 @@ class Ledger:
                 self._waiters = [waiter for waiter in self._waiters if waiter[1] is not done]
 
     # -- inside
+
+    def _create(self) -> None:
+        empty = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if not empty and version != SCHEMA_VERSION:
+            raise StorageUnusable(
+                f"the ledger {self._path} was made by another version of Rescind:"
+                " delete it, and it is rebuilt from the log"
+            )
+        # Whole or not at all: a file with half of its tables would pass for a ledger.
+        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -154,6 +154,12 @@ def test_a_newer_log_says_so(place: Place) -> None:
     assert "newer Rescind" in place.said(Level.UNUSABLE)
 
 
+def test_a_ledger_of_another_version_says_so(place: Place) -> None:
+    with contextlib.closing(sqlite3.connect(place.settings.ledger_path)) as other:
+        other.execute("PRAGMA user_version = 1")
+    assert "another version of Rescind made it; delete it" in place.said(Level.UNUSABLE)
+
+
 def test_a_log_that_is_gone_beside_a_ledger(place: Place) -> None:
     for file in place.directory.glob("log.sqlite*"):
         file.unlink()
