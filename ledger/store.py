@@ -87,6 +87,7 @@ class Ledger:
         same entries may be applied again), and `LedgerGap` if entries are missing in between.
         """
         ahead: dict[TopicPartition, int] = {}
+        fresh: list[Entry] = []
         try:
             with self._transaction():
                 for entry in entries:
@@ -99,8 +100,9 @@ class Ledger:
                             f"the ledger {self._path} ends at {tp.topic}[{tp.partition}]@{expected}, but "
                             f"{entry.offset} came: delete it, and it is rebuilt from the log"
                         )
-                    self._projector.project(entry)
+                    fresh.append(entry)
                     ahead[tp] = entry.offset + 1
+                self._projector.project(fresh)
                 self._connection.executemany(_SET_OFFSET, [(*tp, offset) for tp, offset in ahead.items()])
         except sqlite3.Error as error:
             raise StorageUnusable(f"the ledger did not take the entries: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -358,7 +359,33 @@ async def test_reached_waits_for_the_projection(ledger: Ledger) -> None:
         await ledger.reached({TopicPartition("rescind.notices", 0): 2}, 0.01)
 
 
+def decided(offset: int, number: int, choice: Choice) -> Entry:
+    data = ConsentChanged(
+        subject="user:1",
+        purpose="ai",
+        choice=choice,
+        retroactive=False,
+        toggle_id=f"t{number}",
+        occurred_at=at(number),
+        accepted_at=at(number),
+    )
+    return entry("decisions", offset, f"changed-{number}", data)
+
+
+def again(offset: int, before: Entry) -> Entry:
+    """The same event, written once more after a crash."""
+    return replace(before, offset=offset)
+
+
 STREAMS: dict[str, list[Entry]] = {
+    "toggles": [toggled(0, 1)[0], toggled(1, 2)[0], again(2, toggled(0, 1)[0])],
+    "decisions": [
+        decided(0, 1, Choice.OPT_OUT),
+        replace(toggled(0, 7)[2], offset=1),
+        decided(2, 2, Choice.OPT_IN),
+        again(3, decided(0, 1, Choice.OPT_OUT)),
+        again(4, replace(toggled(0, 7)[2], offset=1)),
+    ],
     "partners": [
         entry("partners", 0, "r1", partner()),
         entry("partners", 1, "r2", partner("q", 1)),
@@ -380,6 +407,9 @@ STREAMS: dict[str, list[Entry]] = {
         acknowledged(3, 1, AckStatus.REFUSED, None),
         acknowledged(4, 2, AckStatus.IN_PROGRESS, None),
         acknowledged(5, 5, name="q", by="q"),
+        again(6, acknowledged(0, 1, AckStatus.RECEIVED, None)),
+        again(7, acknowledged(2, 1)),
+        again(8, acknowledged(4, 2, AckStatus.IN_PROGRESS, None)),
     ],
 }
 
