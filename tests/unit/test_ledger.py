@@ -302,10 +302,9 @@ def test_replays_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_a_repeated_event_at_a_later_offset_changes_nothing_but_the_offset(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.apply([issued(0, 1), delivered(0, 0, 0)])
+    ledger.apply([issued(0, 1), delivered(0, 0, 0), failed(1)])
     before = dump(tmp_path / "ledger.sqlite")
-    again = issued(1, 1)
-    ledger.apply([again, delivered(1, 0, 0, 9)])
+    ledger.apply([issued(1, 1), failed(2), delivered(3, 0, 0, 9)])
     after = dump(tmp_path / "ledger.sqlite")
     assert before.pop("offsets") != after.pop("offsets")
     assert after == before
