@@ -102,6 +102,7 @@ class Ledger:
         same entries may be applied again), and `LedgerGap` if entries are missing in between.
         """
         ahead: dict[TopicPartition, int] = {}
+        fresh: list[Entry] = []
         try:
             with self._transaction():
                 for entry in entries:
@@ -111,8 +112,9 @@ class Ledger:
                         continue
                     if expected is not None and entry.offset > expected:
                         self._judge_gap(tp, expected, entry.offset)
-                    self._projector.project(entry)
+                    fresh.append(entry)
                     ahead[tp] = entry.offset + 1
+                self._projector.project(fresh)
                 self._connection.executemany(_SET_OFFSET, [(*tp, offset) for tp, offset in ahead.items()])
         except sqlite3.Error as error:
             raise StorageUnusable(f"the ledger did not take the entries: {error}") from None

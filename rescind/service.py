@@ -25,6 +25,7 @@ from agents.retrying import Backoff
 from agents.webhooks import HttpSender
 from gateway import Context, Readiness, create_app, listening
 from ledger import KeyStore, Ledger, Role
+from rescind.signals import ending
 from streams.clock import Clock, utc_now
 from streams.errors import LogInUse, RescindError, StorageUnusable
 from streams.log import Log
@@ -55,13 +56,13 @@ class Started:
 async def serve(
     settings: Settings, *, announce: Callable[[Started], None] | None = None, until_stdin_ends: bool = False
 ) -> None:
-    """Run until SIGINT or SIGTERM; for a program that started it, also until that program is gone.
+    """Run until SIGINT, SIGTERM or SIGHUP; for a program that started it, also until that program is gone.
 
     Raises a `RescindError` when it cannot start, or when a part of it fails for good.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *ending()):
         loop.add_signal_handler(number, stopping.set)
     if until_stdin_ends:
         _at_end_of(sys.stdin.fileno(), stopping.set)

@@ -98,7 +98,7 @@ async def deaf_partner() -> AsyncIterator[tuple[str, asyncio.Event]]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_stops_it_in_time_though_a_partner_hangs(tmp_path: Path, number: signal.Signals) -> None:
     async with deaf_partner() as (url, waiting):
         service = await ServiceProcess.start(Launch(tmp_path))
