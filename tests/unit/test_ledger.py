@@ -319,6 +319,35 @@ def test_a_gap_is_refused_and_nothing_of_the_batch_is_kept(ledger: Ledger, tmp_p
     assert ledger.offsets() == {TopicPartition("rescind.notices", 0): 1}
 
 
+def test_a_gap_that_compaction_left_is_none(ledger: Ledger) -> None:
+    ledger.apply([entry("partners", 0, "r1", partner()), entry("partners", 7, "r2", partner("q", 1))])
+    assert [row.id for row in ledger.partners()] == ["p", "q"]
+    assert ledger.offsets()[TopicPartition("rescind.partners", 0)] == 8
+
+
+def test_a_gap_is_none_if_the_log_has_nothing_of_it_any_more(tmp_path: Path) -> None:
+    starts = {TopicPartition("rescind.notices", 0): 3}
+    ledger = Ledger.open(tmp_path / "ledger.sqlite", log_start=lambda tp: starts.get(tp, 0))
+    ledger.apply([issued(0, 1), issued(3, 3)])
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([issued(5, 5)])
+    # Some of what is missing is retired and some is there: the file is an old one all the same.
+    starts[TopicPartition("rescind.notices", 0)] = 6
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([issued(8, 8)])
+    ledger.apply([issued(6, 6)])
+    ledger.close()
+
+
+async def test_nobody_waits_for_what_was_retired_before_the_ledger_began(tmp_path: Path) -> None:
+    tp = TopicPartition("rescind.notices", 0)
+    ledger = Ledger.open(tmp_path / "ledger.sqlite", log_start=lambda _: 5)
+    await ledger.reached({tp: 5}, timeout=1)
+    with pytest.raises(LedgerBehind):
+        await ledger.reached({tp: 6}, timeout=0.01)
+    ledger.close()
+
+
 def test_a_full_disk_keeps_nothing_and_forgets_nothing(ledger: Ledger, tmp_path: Path) -> None:
     ledger.apply([issued(0, 1)])
     pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
