@@ -7,6 +7,8 @@ from pathlib import Path
 
 import orjson
 
+from ledger.store import SCHEMA_VERSION
+from streams.errors import StorageUnusable
 from streams.inspecting import reading
 from streams.records import TopicPartition
 
@@ -21,8 +23,11 @@ class LedgerState:
 
 
 def inspect(path: Path) -> LedgerState:
-    """Raises `sqlite3.Error`."""
+    """Raises `StorageUnusable` for the ledger of another version, and `sqlite3.Error` for a damaged file."""
     with reading(path) as connection:
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if version != SCHEMA_VERSION:
+            raise StorageUnusable("another version of Rescind made it; delete it, and it is rebuilt from the log")
         ((identity,),) = connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchall()
         offsets = {TopicPartition(*row[:2]): row[2] for row in connection.execute("SELECT * FROM offsets")}
         partners = connection.execute("SELECT id, body FROM partners").fetchall()

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-_SCHEMA_VERSION = 2
+SCHEMA_VERSION = 2
 _SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
 
 #: From which offset on the log has the records of a partition.
@@ -198,13 +198,13 @@ class Ledger:
     def _create(self) -> None:
         empty = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if not empty and version != _SCHEMA_VERSION:
+        if not empty and version != SCHEMA_VERSION:
             raise StorageUnusable(
                 f"the ledger {self._path} was made by another version of Rescind:"
                 " delete it, and it is rebuilt from the log"
             )
         # Whole or not at all: a file with half of its tables would pass for a ledger.
-        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -197,6 +197,8 @@ def _of_files(found: Found) -> Iterator[Finding]:
             yield Finding(Level.ATTENTION, file.name, text)
     if found.log_state is not None and found.log_state.version < versions.VERSION:
         yield Finding(Level.FINE, "log", "the log is of an older format; the next start brings it up to date")
+    if found.log_state is not None and not found.log_state.gives_space_back:
+        yield Finding(Level.FINE, "log", "the log's file never gets smaller: what is freed in it is used again")
 
 
 _REMEDIES = {

@@ -30,4 +30,5 @@ def damage(path: Path) -> tuple[str, ...]:
             rows = connection.execute(f"PRAGMA quick_check({_ENOUGH})").fetchall()
     except sqlite3.Error as error:
         return (str(error),)
-    return tuple(line for (line,) in rows if line != "ok")
+    lines = [line for (text,) in rows for line in text.splitlines() if not line.startswith("***")]
+    return tuple(line for line in lines if line != "ok")[:_ENOUGH]

@@ -40,8 +40,8 @@ class LogStore:
         self._references = 0
         self._topics: dict[str, tuple[int, int]] = {}
         self._ends: dict[int, int] = {}
-        self._tps: dict[tuple[str, int], int] = {}
         self._starts: dict[int, int] = {}
+        self._tps: dict[tuple[str, int], int] = {}
         self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self._round_robin = itertools.count()
         connection = connect(path, writable=True)

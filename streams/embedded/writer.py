@@ -166,13 +166,13 @@ class GroupWriter:
 
     def _listen(self) -> None:
         """Take note of what other processes appended."""
-        ends = dict(self._ends)
+        before = dict(self._ends)
         try:
-            changed = self._reload_if_changed(ends)
+            self._reload_if_changed(dict(before))
         except sqlite3.Error:
             # Whoever reads or writes next says what it is.
             return
-        if changed:
+        if self._ends != before:
             self._on_appended()
 
     def _hold(self, batch: Sequence[_Job]) -> list[_Job]:
@@ -238,16 +238,15 @@ class GroupWriter:
             self._connection.execute(schema.INSERT_MANY, list(itertools.chain.from_iterable(rows)))
         self._connection.executemany(schema.INSERT, values[whole:])
 
-    def _reload_if_changed(self, ends: dict[int, int]) -> bool:
+    def _reload_if_changed(self, ends: dict[int, int]) -> None:
         """Another process may have appended since: its records have taken offsets that we believe free."""
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
-            return False
+            return
         ends.update(self._reload(self._connection))
         # They are on disk, whatever becomes of our own transaction.
         self._ends.update(ends)
         self._version = version
-        return True
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself, and a connection that is lost has nothing to roll back.

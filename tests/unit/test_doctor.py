@@ -154,6 +154,22 @@ def test_a_newer_log_says_so(place: Place) -> None:
     assert "newer Rescind" in place.said(Level.UNUSABLE)
 
 
+def test_a_log_from_before_it_could_shrink(place: Place) -> None:
+    with contextlib.closing(sqlite3.connect(place.directory / "log.sqlite")) as other:
+        other.executescript("PRAGMA journal_mode=DELETE; PRAGMA auto_vacuum=NONE; VACUUM; PRAGMA user_version = 0")
+        other.execute("PRAGMA application_id = 0")
+    texts = [finding.text for finding in place.findings()]
+    assert any("older format" in text for text in texts)
+    assert any("never gets smaller" in text for text in texts)
+    assert worst(place.findings()) is Level.FINE
+
+
+def test_a_ledger_of_another_version_says_so(place: Place) -> None:
+    with contextlib.closing(sqlite3.connect(place.settings.ledger_path)) as other:
+        other.execute("PRAGMA user_version = 1")
+    assert "another version of Rescind made it; delete it" in place.said(Level.UNUSABLE)
+
+
 def test_a_log_that_is_gone_beside_a_ledger(place: Place) -> None:
     for file in place.directory.glob("log.sqlite*"):
         file.unlink()

@@ -9,15 +9,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streams.embedded import compaction, retention
+from streams.embedded import compaction, maintenance, retention
 from streams.embedded.holding import HeldBack
 from streams.embedded.maintenance import Upkeep
 from streams.embedded.store import LogStore
+from streams.errors import LogUnavailable
 from streams.log import Log
 from streams.records import Record, TopicPartition
 from streams.topics import ALL, TopicSpec, kept_for
@@ -344,5 +346,31 @@ async def test_a_log_keeps_for_ever_by_default_and_says_what_it_holds_back(tmp_p
     log.close()
 
 
-def test_what_is_held_back_is_a_plain_value() -> None:
-    assert HeldBack("t", 0, "g", 1, 2, 3) == HeldBack("t", 0, "g", 1, 2, 3)
+def test_it_runs_beside_the_log_outlives_an_error_and_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(maintenance, "_ROUND", 0.01)
+    log = Log(f"sqlite://{tmp_path}/log.sqlite")
+    tp = TopicPartition("rescind.toggles", 0)
+    asyncio.run(log.append([Record(tp.topic, None, b"v", 0)] * 5))
+    asyncio.run(log._store.commit("g", {tp: 3}))
+    retire = log._store.retire
+    failures = [LogUnavailable("no room yet")]
+
+    def fail_once(at: int, upto: int) -> int:
+        if failures:
+            raise failures.pop()
+        return retire(at, upto)
+
+    monkeypatch.setattr(log._store, "retire", fail_once)
+    log.begin_upkeep(0.0)
+    deadline = time.monotonic() + 10
+    while not log.held_back():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (held,) = log.held_back()
+    assert replace(held, oldest=0) == HeldBack(tp.topic, 0, "g", 3, 2, 0)
+    assert log.start_offset(tp) == 3
+    assert "no room yet" in caplog.text
+    log.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "log-upkeep"]
