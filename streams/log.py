@@ -12,12 +12,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 import faust
 
+from streams.embedded.states import StateFile
 from streams.embedded.store import LogStore
+from streams.embedded.tables import Retake, SourcedTable, Tables
 from streams.embedded.transport import Assignor
 from streams.errors import InvalidInput
 from streams.records import Position, Record, TopicPartition
-from streams.topics import ALL
-from streams.workarounds import PromptTableManager
+from streams.topics import ALL, TopicSpec
 
 #: Records of one poll. One poll must bring far less than a stream's buffer holds: a full buffer stops
 #: Faust's fetcher for every partition, and one blocked lane would stop all the others.
@@ -40,6 +41,8 @@ class Log:
         self._url = f"sqlite://{quote(str(path))}"
         self._store = LogStore.shared(path)
         self._store.create_topics(ALL)
+        self._data_dirs: dict[Any, Path] = {}
+        self._files: list[StateFile] = []
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """See `streams.records.Appender`."""
@@ -53,7 +56,7 @@ class Log:
         """A Faust app that consumes as `group`. At least once: what is not committed comes again."""
         own_dir = data_dir / "faust"
         own_dir.mkdir(parents=True, exist_ok=True)
-        return faust.App(
+        app = faust.App(
             group,
             broker=self._url,
             datadir=str(own_dir),
@@ -71,10 +74,30 @@ class Log:
             broker_max_poll_records=MAX_POLL_RECORDS,
             broker_commit_interval=0.5,
             PartitionAssignor=Assignor,
-            TableManager=PromptTableManager,
+            TableManager=Tables,
         )
+        self._data_dirs[app] = data_dir
+        return app
+
+    def new_table(self, app: Any, name: str, *, source: TopicSpec, retake: Retake) -> Any:
+        """A table of an app of this log, whose states lie on disk (`<name>.sqlite` in the data directory).
+
+        It is a Faust table of bytes, with `await table.load(keys)` beside it: the values of many keys, off
+        the event loop. Its agent reads `source` and changes the table only after everything that a change
+        proves is durable; `retake` brings messages of the source that were handled before, for their effect
+        on the table alone. Raises `StorageUnusable`.
+        """
+        file = StateFile(self._data_dirs[app] / f"{name}.sqlite")
+        self._files.append(file)
+        table = SourcedTable(
+            app, name=name, source=source.name, file=file, log=self._store, retake=retake,
+            partitions=source.partitions, beacon=app.tables.beacon,
+        )  # fmt: skip
+        return app.tables.add(table)
 
     def close(self) -> None:
+        for file in self._files:
+            file.close()
         self._store.release()
 
 
