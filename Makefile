@@ -11,6 +11,7 @@ help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.run: pyproject.toml
+	@echo "Making the environment in $(VENV), once; it takes up to a minute."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
@@ -23,7 +24,7 @@ $(VENV)/.dev: $(VENV)/.run
 setup: $(VENV)/.dev ## Create the environment with everything that developers need
 
 up: $(VENV)/.run ## Run the service on the embedded log in DATA (default ./data)
-	@exec $(BIN)/rescind up --data $(DATA)
+	@exec $(BIN)/rescind up --data "$(DATA)"
 
 demo: $(VENV)/.run ## Watch real opt-outs travel to four simulated partners, in about a minute
 	@exec $(BIN)/rescind demo
@@ -45,6 +46,7 @@ picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a runni
 	@$(BIN)/python docs/picture.py
 
 bench: $(VENV)/.dev ## Measure throughput and memory on this machine
+	@$(BIN)/python -m benchmarks.log
 	@$(BIN)/python -m benchmarks.backbone
 
 clean: ## Remove the environment and caches, never the data

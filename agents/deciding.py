@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streams import ids
-from streams.cloudevents import Envelope
+from streams.cloudevents import Envelope, rfc3339
 from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
 
 Rank = tuple[int, datetime, str]
@@ -71,6 +71,7 @@ def _consequences(
     before: ConsentState | None, after: ConsentState, toggle: ConsentToggled, accepted_at: datetime
 ) -> list[Envelope]:
     events = []
+    said = _content(toggle)
     if before is None or before.choice is not after.choice:
         changed = ConsentChanged(
             subject=toggle.subject,
@@ -83,7 +84,7 @@ def _consequences(
             occurred_at=after.occurred_at,
             accepted_at=accepted_at,
         )
-        events.append(Envelope(ids.change_id(after.toggle_id), accepted_at, changed))
+        events.append(Envelope(ids.change_id(after.toggle_id, *said), accepted_at, changed))
     # Somebody who opted out for the future only, and now wants the past gone too, changes no choice.
     if after.retroactive and not (before is not None and before.retroactive):
         requested = DeletionRequested(
@@ -93,5 +94,11 @@ def _consequences(
             occurred_at=after.occurred_at,
             accepted_at=accepted_at,
         )
-        events.append(Envelope(ids.deletion_id(after.toggle_id), accepted_at, requested))
+        events.append(Envelope(ids.deletion_id(after.toggle_id, *said), accepted_at, requested))
     return events
+
+
+def _content(toggle: ConsentToggled) -> tuple[str, ...]:
+    """What tells a toggle from another one that came under the same id."""
+    version = "" if toggle.version is None else str(toggle.version)
+    return (toggle.subject, toggle.purpose, toggle.choice, rfc3339(toggle.occurred_at), version)

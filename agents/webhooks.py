@@ -219,6 +219,9 @@ def explained(error: Exception) -> str:
             text = f"cannot connect: {os.strerror(number) if number else error.os_error}"
         case aiohttp.ServerDisconnectedError():
             text = "the connection was closed before there was an answer"
+        case aiohttp.ClientResponseError():
+            first, *_ = error.message.strip().splitlines() or ["no status line"]
+            text = f"the answer is not HTTP: {first.rstrip(':')}"
         case aiohttp.ClientPayloadError():
             text = "the answer ended before it was complete"
         case UnsafeAddress():

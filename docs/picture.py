@@ -22,9 +22,10 @@ def main() -> None:
     )
     try:
         assert demo.stdout is not None
-        found = None
+        found, said = None, ""
         while found is None and (line := demo.stdout.readline()):
-            found = re.match(r"Dashboard: (\S+) \(.*password (\S+)\)", line)
+            said += line
+            found = re.search(r"^Dashboard: (\S+) .*\nPassword: (\S+)$", said, re.MULTILINE)
         assert found is not None, "the demo did not say where its dashboard is"
         take(found[1], found[2])
     finally:

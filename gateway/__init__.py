@@ -2,5 +2,6 @@
 
 from gateway.app import create_app
 from gateway.context import Context, Readiness
+from gateway.server import listening
 
-__all__ = ["Context", "Readiness", "create_app"]
+__all__ = ["Context", "Readiness", "create_app", "listening"]

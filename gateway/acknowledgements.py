@@ -14,7 +14,7 @@ from gateway.bodies import items_of, parse_each, read_json, strictly
 from gateway.context import Context, context_of
 from gateway.openapi import body_of
 from gateway.problems import Problem, problems
-from ledger import NoticeRow
+from ledger import NoticeRow, fits
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import Acknowledged, AckStatus, Outcome, RefusalReason
@@ -56,7 +56,7 @@ class AcknowledgementIn(BaseModel):
 
 class ItemResult(BaseModel):
     notice_id: str
-    result: Literal["accepted", "unknown_notice", "not_yours"]
+    result: Literal["accepted", "unknown_notice", "not_yours", "wrong_outcome"]
     detail: str | None = None
 
 
@@ -92,7 +92,7 @@ async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
     ]
     if not records:
         errors = [{"index": index, **result.model_dump()} for index, result in enumerate(results)]
-        raise Problem(422, "not-accepted", "none of the acknowledgements concerns a notice of yours", errors=errors)
+        raise Problem(422, "not-accepted", "none of the acknowledgements can be taken", errors=errors)
     await context.appender.append(records)
     return Results(results=results)
 
@@ -114,6 +114,9 @@ def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str) -> 
     if notice.partner != partner:
         detail = "this notice is for another partner"
         return ItemResult(notice_id=item.notice_id, result="not_yours", detail=detail)
+    if item.outcome is not None and not fits(item.outcome, notice.action):
+        detail = f"{item.outcome} is no outcome of what was asked, which is {notice.action}"
+        return ItemResult(notice_id=item.notice_id, result="wrong_outcome", detail=detail)
     return ItemResult(notice_id=item.notice_id, result="accepted")
 
 

@@ -73,7 +73,7 @@ async def dashboard(request: Request, key: DashboardUser) -> HTMLResponse:
     page = _templates.get_template("dashboard.html").render(
         rows=by_need(rows),
         totals=totals,
-        overdue=sum(row.overdue_receive + row.overdue_complete for row in rows),
+        overdue=sum(row.overdue for row in rows),
         now=now,
         ago=lambda then: ago(then, now),
         ahead=lambda then: ahead(then, now),

@@ -86,7 +86,7 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
         slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-        detail = {404: f"there is nothing at {request.url.path}"}.get(error.status_code, str(error.detail))
+        detail = {404: f"there is nothing at {request.url.path:.200}"}.get(error.status_code, str(error.detail))
         return respond(Problem(error.status_code, slug, detail, headers=error.headers))
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:

@@ -3,7 +3,7 @@
 from ledger.keys import ApiKey, KeyStore, Role
 from ledger.lag import LagState, Percentiles
 from ledger.store import Ledger, LedgerGap
-from ledger.transitions import Progress, Verdict, judge
+from ledger.transitions import Progress, Verdict, fits, judge
 from ledger.views import Consent, Entry, NoticeRow, NoticeStatus, PartnerLag, TimelineEntry, Totals
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "TimelineEntry",
     "Totals",
     "Verdict",
+    "fits",
     "judge",
 ]

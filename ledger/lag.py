@@ -42,7 +42,7 @@ class Health:
     open: int
     backlog: int
     overdue: int
-    oldest_open_at: datetime | None
+    oldest_queued_at: datetime | None
     consecutive_failures: int
     last_success_at: datetime | None
     last_progress_at: datetime | None
@@ -50,12 +50,14 @@ class Health:
 
 
 def state_of(health: Health) -> LagState:
-    """Free of thresholds: late is what the partner's own clock says, and standing still is no success or
-    acknowledgement since the oldest late notice became due.
+    """Free of thresholds but for one: late is what the partner's own clock says, and standing still is no
+    success or acknowledgement since the oldest late notice became due. A single failure says little: it
+    is tried again before it counts as no answer.
     """
     if not health.active and health.open:
         return LagState.STOP
-    if health.backlog and health.consecutive_failures and not _since(health.last_success_at, health.oldest_open_at):
+    answered = _since(health.last_success_at, health.oldest_queued_at)
+    if health.backlog and health.consecutive_failures > 1 and not answered:
         return LagState.STOP
     if health.overdue:
         moved = _since(health.last_progress_at, health.oldest_due_at)

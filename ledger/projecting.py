@@ -13,7 +13,8 @@ from ledger.times import maybe_micros, micros
 from ledger.transitions import Progress, Verdict, judge
 from ledger.views import Entry
 from streams import events
-from streams.events import AckStatus, Data, Outcome, PartnerStatus, RefusalReason
+from streams.cloudevents import Envelope
+from streams.events import AckStatus, Action, Data, Outcome, PartnerStatus, RefusalReason
 
 INSERT_TOGGLE = "INSERT OR IGNORE INTO toggles VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_DECISION = "INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -38,13 +39,17 @@ SUCCEEDED = """INSERT INTO delivery_health VALUES (?1, ?2, NULL, NULL, NULL, 0) 
     last_success_at = ?2, next_attempt_at = NULL, consecutive_failures = 0"""
 FAILED = """INSERT INTO delivery_health VALUES (?1, NULL, ?2, ?3, ?4, 1) ON CONFLICT (partner) DO UPDATE SET
     last_failure_at = ?2, last_error = ?3, next_attempt_at = ?4, consecutive_failures = consecutive_failures + 1"""
-INSERT_ACKNOWLEDGEMENT = "INSERT OR IGNORE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
-PROGRESS = "SELECT partner, ack_status, outcome, reason FROM notices WHERE id = ?"
+INSERT_ACKNOWLEDGEMENT = (
+    "INSERT OR IGNORE INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+)
+PROGRESS = "SELECT partner, action, ack_status, outcome, reason FROM notices WHERE id = ?"
 SET_VERDICT = "UPDATE acknowledgements SET verdict = ? WHERE id = ?"
 ADVANCE = """UPDATE notices SET ack_status = ?2, outcome = ?3, reason = ?4,
     received_at = COALESCE(received_at, ?5),
     completed_at = CASE WHEN ?2 IN ('completed', 'refused') THEN ?5 END WHERE id = ?1"""
-WAITING = """SELECT id, partner, status, outcome, reason, occurred_at FROM acknowledgements
+PROGRESSED = """INSERT INTO progress VALUES (?, ?) ON CONFLICT (partner) DO UPDATE
+    SET last_at = MAX(last_at, excluded.last_at)"""
+WAITING = """SELECT id, partner, status, outcome, reason, at FROM acknowledgements
     WHERE notice_id = ? AND verdict IS NULL ORDER BY place"""
 INSERT_UNDELIVERABLE = "INSERT OR IGNORE INTO undeliverable VALUES (?, ?, ?, ?, ?)"
 MARK_UNDELIVERABLE = "UPDATE notices SET undeliverable_at = ? WHERE id = ? AND undeliverable_at IS NULL"
@@ -58,7 +63,7 @@ class Projector:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
-        self._handlers: dict[type[Data], Callable[[Entry, str, Any], None]] = {
+        self._handlers: dict[type[Data], Callable[[Entry, Envelope, Any], None]] = {
             events.ConsentToggled: self._toggled,
             events.ConsentChanged: self._changed,
             events.DeletionRequested: self._requested,
@@ -76,16 +81,16 @@ class Projector:
     def project(self, entry: Entry) -> None:
         if entry.envelope is not None:
             data = entry.envelope.data
-            self._handlers[type(data)](entry, entry.envelope.id, data)
+            self._handlers[type(data)](entry, entry.envelope, data)
 
-    def _toggled(self, entry: Entry, event_id: str, data: events.ConsentToggled) -> None:
+    def _toggled(self, entry: Entry, envelope: Envelope, data: events.ConsentToggled) -> None:
         times = (micros(data.occurred_at), micros(entry.timestamp))
-        self._execute(INSERT_TOGGLE, (event_id, data.subject, data.purpose, data.choice, *times, data.source))
+        self._execute(INSERT_TOGGLE, (envelope.id, data.subject, data.purpose, data.choice, *times, data.source))
 
-    def _changed(self, entry: Entry, event_id: str, data: events.ConsentChanged) -> None:
+    def _changed(self, entry: Entry, envelope: Envelope, data: events.ConsentChanged) -> None:
         occurred, accepted = micros(data.occurred_at), micros(data.accepted_at)
         row = (data.subject, data.purpose, data.choice, data.toggle_id, occurred, accepted)
-        fresh = self._execute(INSERT_DECISION, (event_id, "consent_changed", *row)).rowcount
+        fresh = self._execute(INSERT_DECISION, (envelope.id, "consent_changed", *row)).rowcount
         if fresh:
             state = (
                 data.subject,
@@ -98,18 +103,18 @@ class Projector:
             )
             self._execute(UPSERT_CONSENT, state)
 
-    def _requested(self, entry: Entry, event_id: str, data: events.DeletionRequested) -> None:
+    def _requested(self, entry: Entry, envelope: Envelope, data: events.DeletionRequested) -> None:
         times = (micros(data.occurred_at), micros(data.accepted_at))
         row = (data.subject, data.purpose, "opt_out", data.toggle_id, *times)
-        self._execute(INSERT_DECISION, (event_id, "deletion_requested", *row))
+        self._execute(INSERT_DECISION, (envelope.id, "deletion_requested", *row))
 
-    def _partner(self, entry: Entry, event_id: str, data: events.Partner) -> None:
+    def _partner(self, entry: Entry, envelope: Envelope, data: events.Partner) -> None:
         removed = micros(data.updated_at) if data.status is PartnerStatus.REMOVED else None
         self._execute(UPSERT_PARTNER, (data.id, data.revision, removed, data.model_dump_json()))
         if removed is not None:
             self._execute(CANCEL_NOTICES, (removed, data.id))
 
-    def _issued(self, entry: Entry, event_id: str, data: events.NoticesIssued) -> None:
+    def _issued(self, entry: Entry, envelope: Envelope, data: events.NoticesIssued) -> None:
         for notice in data.notices:
             row = (
                 notice.id,
@@ -142,17 +147,17 @@ class Projector:
         for waiting in self._execute(WAITING, (notice_id,)).fetchall():
             self._judge(notice_id, *waiting)
 
-    def _delivered(self, entry: Entry, event_id: str, data: events.BatchDelivered) -> None:
+    def _delivered(self, entry: Entry, envelope: Envelope, data: events.BatchDelivered) -> None:
         at = micros(data.delivered_at)
         undelivered = orjson.dumps(data.undelivered).decode()
-        if self._delivery(event_id, data, at, None, undelivered):
+        if self._delivery(envelope.id, data, at, None, undelivered):
             span = (data.lane, data.first_offset, data.last_offset)
             self._execute(MARK_DELIVERED, (at, *span, undelivered))
             self._execute(SUCCEEDED, (data.partner, at))
 
-    def _failed(self, entry: Entry, event_id: str, data: events.BatchFailed) -> None:
+    def _failed(self, entry: Entry, envelope: Envelope, data: events.BatchFailed) -> None:
         at = micros(data.failed_at)
-        if self._delivery(event_id, data, at, data.error, "[]"):
+        if self._delivery(envelope.id, data, at, data.error, "[]"):
             again = maybe_micros(data.next_attempt_at)
             self._execute(FAILED, (data.partner, at, data.error, again))
 
@@ -182,11 +187,12 @@ class Projector:
         )
         return self._execute(INSERT_DELIVERY, row).rowcount > 0
 
-    def _acknowledged(self, entry: Entry, event_id: str, data: events.Acknowledged) -> None:
+    def _acknowledged(self, entry: Entry, envelope: Envelope, data: events.Acknowledged) -> None:
         evidence = None if data.evidence is None else orjson.dumps(data.evidence).decode()
-        occurred = micros(data.occurred_at)
+        # Lag is measured by when we were told. When it was done is what the partner says of itself.
+        at = micros(envelope.time)
         row = (
-            event_id,
+            envelope.id,
             entry.offset,
             data.notice_id,
             data.partner,
@@ -196,13 +202,14 @@ class Projector:
             data.reason,
             data.detail,
             maybe_micros(data.expected_by),
-            occurred,
+            micros(data.occurred_at),
+            at,
             evidence,
             data.via,
         )
         if self._execute(INSERT_ACKNOWLEDGEMENT, row).rowcount:
             said = (data.partner, data.status, data.outcome, data.reason)
-            self._judge(data.notice_id, event_id, *said, occurred)
+            self._judge(data.notice_id, envelope.id, *said, at)
 
     def _judge(
         self,
@@ -212,26 +219,27 @@ class Projector:
         status: str,
         outcome: str | None,
         reason: str | None,
-        occurred: int,
+        at: int,
     ) -> None:
         row = self._execute(PROGRESS, (notice_id,)).fetchone()
         if row is None:
             return  # it waits, without a verdict, for the notice
         said = _progress(status, outcome, reason)
-        verdict = judge(_progress(*row[1:]), said, owner=row[0] == partner)
+        verdict = judge(_progress(*row[2:]), said, owner=row[0] == partner, action=Action(row[1]))
         self._execute(SET_VERDICT, (verdict, event_id))
         if verdict is Verdict.APPLIED:
-            self._execute(ADVANCE, (notice_id, status, outcome, reason, occurred))
+            self._execute(ADVANCE, (notice_id, status, outcome, reason, at))
+            self._execute(PROGRESSED, (partner, at))
 
-    def _undeliverable(self, entry: Entry, event_id: str, data: events.NoticeUndeliverable) -> None:
+    def _undeliverable(self, entry: Entry, envelope: Envelope, data: events.NoticeUndeliverable) -> None:
         at = micros(data.refused_at)
         row = (data.notice_id, data.partner, data.status_code, data.detail, at)
         if self._execute(INSERT_UNDELIVERABLE, row).rowcount:
             self._execute(MARK_UNDELIVERABLE, (at, data.notice_id))
 
-    def _poisoned(self, entry: Entry, event_id: str, data: events.MessagePoisoned) -> None:
+    def _poisoned(self, entry: Entry, envelope: Envelope, data: events.MessagePoisoned) -> None:
         at: datetime = data.poisoned_at
-        row = (event_id, data.topic, data.partition, data.offset, data.reason, micros(at))
+        row = (envelope.id, data.topic, data.partition, data.offset, data.reason, micros(at))
         self._execute(INSERT_POISONED, row)
 
 

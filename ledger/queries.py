@@ -20,11 +20,14 @@ _HOUR_MICROS = 3_600_000_000
 
 _OLDEST_OPEN = f"""SELECT MIN(issued_at) AS oldest FROM notices
     WHERE partner = ? AND status IN {_OPEN_SQL}"""
-_OVERDUE_RECEIVE = """SELECT COUNT(*) AS n, MIN(receive_by) AS oldest FROM notices
-    WHERE partner = ? AND delivered_at IS NULL AND status IN ('queued', 'received', 'in_progress') AND receive_by < ?"""
+_TO_RECEIVE = """notices
+    WHERE partner = ? AND delivered_at IS NULL AND status IN ('queued', 'received', 'in_progress')"""
+_OLDEST_QUEUED = f"SELECT issued_at AS oldest FROM {_TO_RECEIVE} ORDER BY receive_by LIMIT 1"
+_OVERDUE_RECEIVE = f"SELECT COUNT(*) AS n, MIN(receive_by) AS oldest FROM {_TO_RECEIVE} AND receive_by < ?"
+_OVERDUE_BOTH = f"SELECT COUNT(*) AS n FROM {_TO_RECEIVE} AND receive_by < ? AND complete_by < ?"
 _OVERDUE_COMPLETE = f"""SELECT COUNT(*) AS n, MIN(complete_by) AS oldest FROM notices
     WHERE partner = ? AND status IN {_OPEN_SQL} AND complete_by < ?"""
-_LAST_ACKNOWLEDGED = """SELECT MAX(hour) AS hour FROM lag_rollups WHERE partner = ? AND clock = 'complete'"""
+_LAST_PROGRESS = "SELECT last_at FROM progress WHERE partner = ?"
 _HISTOGRAM = """SELECT bucket, SUM(n) AS n FROM lag_rollups
     WHERE partner = ? AND clock = ? AND hour >= ? GROUP BY bucket"""
 
@@ -104,6 +107,8 @@ def _partner_lag(database: Database, registered: Partner, now: datetime, window:
     oldest = maybe_moment(_one(database, _OLDEST_OPEN, identity)["oldest"])
     receive = _one(database, _OVERDUE_RECEIVE, identity, micros(now))
     complete = _one(database, _OVERDUE_COMPLETE, identity, micros(now))
+    both = _one(database, _OVERDUE_BOTH, identity, micros(now), micros(now))
+    overdue = receive["n"] + complete["n"] - both["n"]
     health = _one(database, "SELECT * FROM delivery_health WHERE partner = ?", identity)
     last_success = maybe_moment(health.get("last_success_at"))
     failures = health.get("consecutive_failures") or 0
@@ -113,11 +118,13 @@ def _partner_lag(database: Database, registered: Partner, now: datetime, window:
             active=registered.status is PartnerStatus.ACTIVE,
             open=open_now,
             backlog=counts.get("queued", 0),
-            overdue=receive["n"] + complete["n"],
-            oldest_open_at=oldest,
+            overdue=overdue,
+            oldest_queued_at=maybe_moment(_one(database, _OLDEST_QUEUED, identity).get("oldest")),
             consecutive_failures=failures,
             last_success_at=last_success,
-            last_progress_at=_latest(last_success, _last_acknowledged(database, identity)),
+            last_progress_at=_latest(
+                last_success, maybe_moment(_one(database, _LAST_PROGRESS, identity).get("last_at"))
+            ),
             oldest_due_at=_earliest(maybe_moment(receive["oldest"]), maybe_moment(complete["oldest"])),
         )
     )
@@ -131,6 +138,7 @@ def _partner_lag(database: Database, registered: Partner, now: datetime, window:
         acknowledged=counts.get("completed", 0) + counts.get("refused", 0),
         oldest_open_at=oldest,
         oldest_open_seconds=None if oldest is None else max(0.0, (now - oldest).total_seconds()),
+        overdue=overdue,
         overdue_receive=receive["n"],
         overdue_complete=complete["n"],
         backlog=counts.get("queued", 0),
@@ -157,12 +165,6 @@ def _counts(database: Database, identity: str) -> dict[str, int]:
 def _percentiles(database: Database, identity: str, clock: str, since: datetime) -> Percentiles:
     rows = database.query(_HISTOGRAM, [identity, clock, micros(since) // _HOUR_MICROS])
     return percentiles({row["bucket"]: row["n"] for row in rows})
-
-
-def _last_acknowledged(database: Database, identity: str) -> datetime | None:
-    """To the hour, which is what the roll-up knows; rounded up, so that progress is never overlooked."""
-    hour = _one(database, _LAST_ACKNOWLEDGED, identity)["hour"]
-    return None if hour is None else moment((hour + 1) * _HOUR_MICROS)
 
 
 def _latest(*times: datetime | None) -> datetime | None:
@@ -265,7 +267,7 @@ def _acknowledged(row: dict[str, Any]) -> TimelineEntry:
     said = row["status"] + (f" ({because})" if because else "")
     note = {None: "", "applied": "", "repeated": " again"}.get(row["verdict"], f"; recorded as {row['verdict']}")
     return TimelineEntry(
-        at=moment(row["occurred_at"]),
+        at=moment(row["at"]),
         kind="acknowledged",
         summary=f"{row['partner']} says {said}{note}.",
         partner=row["partner"],
@@ -276,6 +278,7 @@ def _acknowledged(row: dict[str, Any]) -> TimelineEntry:
             "via": row["via"],
             "verdict": row["verdict"],
             "detail": row["detail"],
+            "occurred_at": moment(row["occurred_at"]).isoformat(),
         },
     )
 

@@ -6,9 +6,11 @@ CREATE TABLE IF NOT EXISTS offsets (
     topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
 
+-- An id is unique to its source only; two sources may both count from 1.
 CREATE TABLE IF NOT EXISTS toggles (
-    id TEXT PRIMARY KEY, subject TEXT NOT NULL, purpose TEXT NOT NULL, choice TEXT NOT NULL,
-    occurred_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL, source TEXT
+    id TEXT NOT NULL, subject TEXT NOT NULL, purpose TEXT NOT NULL, choice TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL, source TEXT,
+    PRIMARY KEY (id, subject, purpose, choice, occurred_at)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS toggles_subject ON toggles (subject);
 
@@ -71,9 +73,13 @@ CREATE TABLE IF NOT EXISTS delivery_health (
 CREATE TABLE IF NOT EXISTS acknowledgements (
     id TEXT PRIMARY KEY, place INTEGER NOT NULL, notice_id TEXT NOT NULL, partner TEXT NOT NULL,
     subject TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT, reason TEXT, detail TEXT, expected_by INTEGER,
-    occurred_at INTEGER NOT NULL, evidence TEXT, via TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL, -- as the partner says
+    at INTEGER NOT NULL, -- when we were told
+    evidence TEXT, via TEXT NOT NULL,
     verdict TEXT -- NULL while the notice itself has not been read yet
 ) WITHOUT ROWID;
+-- When each partner last brought a notice further by an acknowledgement.
+CREATE TABLE IF NOT EXISTS progress (partner TEXT PRIMARY KEY, last_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS acknowledgements_notice ON acknowledgements (notice_id, place);
 
 CREATE TABLE IF NOT EXISTS undeliverable (

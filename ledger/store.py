@@ -24,6 +24,8 @@ from streams.events import Partner
 from streams.records import TopicPartition
 
 _SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
+#: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
+_SCHEMA_VERSION = 2
 _SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
 
 
@@ -41,7 +43,7 @@ class Ledger:
         self._writer = writer
         self._connection: sqlite3.Connection = writer.conn
         self._connection.create_function("lag_bucket", 1, bucket_of, deterministic=True)
-        self._connection.executescript(_SCHEMA)
+        self._create()
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?)", (uuid4().hex[:12],))
         self.ledger_id: str = self._connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchone()[0]
         self._projector = Projector(self._connection)
@@ -59,6 +61,9 @@ class Ledger:
         database = open_database(path)
         try:
             return cls(path, database, patience=patience)
+        except StorageUnusable:
+            database.close()
+            raise
         except sqlite3.Error as error:
             database.close()
             raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
@@ -162,6 +167,17 @@ class Ledger:
                 self._waiters = [waiter for waiter in self._waiters if waiter[1] is not done]
 
     # -- inside
+
+    def _create(self) -> None:
+        empty = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if not empty and version != _SCHEMA_VERSION:
+            raise StorageUnusable(
+                f"the ledger {self._path} was made by another version of Rescind:"
+                " delete it, and it is rebuilt from the log"
+            )
+        # Whole or not at all: a file with half of its tables would pass for a ledger.
+        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

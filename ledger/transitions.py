@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from streams.events import AckStatus, Outcome, RefusalReason
+from streams.events import AckStatus, Action, Outcome, RefusalReason
 
 
 class Verdict(StrEnum):
@@ -18,6 +18,7 @@ class Verdict(StrEnum):
     REPEATED = "repeated"  #: says what is known already
     LATE = "late"  #: an earlier step than the one reached; changes nothing
     CONTRADICTION = "contradiction"  #: another final answer after a final one; operators should look
+    UNFIT = "unfit"  #: an outcome of something else than what was asked; changes nothing
     NOT_OWNER = "not_owner"  #: the notice is another partner's
 
 
@@ -38,12 +39,20 @@ _STEP = {
     AckStatus.REFUSED: 3,
 }
 _FINAL = 3
+_OF_RESUME = frozenset({Outcome.RESUMED, Outcome.NOT_FOUND, Outcome.ALREADY_DELETED})
 
 
-def judge(current: Progress, said: Progress, *, owner: bool) -> Verdict:
+def fits(outcome: Outcome, action: Action) -> bool:
+    """Can this come of that? "Resumed" is no answer to somebody who asks for deletion, nor the other way round."""
+    return outcome in _OF_RESUME if action is Action.RESUME else outcome is not Outcome.RESUMED
+
+
+def judge(current: Progress, said: Progress, *, owner: bool, action: Action) -> Verdict:
     """A completed or refused notice never goes back."""
     if not owner:
         return Verdict.NOT_OWNER
+    if said.outcome is not None and not fits(said.outcome, action):
+        return Verdict.UNFIT
     if said == current:
         return Verdict.REPEATED
     if _STEP[current.status] == _FINAL:

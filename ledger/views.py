@@ -73,7 +73,8 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class PartnerLag:
-    """A partner's row for operators. `delivered` and `acknowledged` count notices since ever."""
+    """A partner's row for operators. `delivered` and `acknowledged` count notices since ever. `overdue` counts
+    each notice once, though both of its clocks may have run out."""
 
     partner: str
     name: str
@@ -84,6 +85,7 @@ class PartnerLag:
     acknowledged: int
     oldest_open_at: datetime | None
     oldest_open_seconds: float | None
+    overdue: int
     overdue_receive: int
     overdue_complete: int
     backlog: int

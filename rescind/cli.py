@@ -48,6 +48,9 @@ def up(
     allow_private_partners: Annotated[
         bool | None, typer.Option("--allow-private-partners", help="Development: http:// and private addresses.")
     ] = None,
+    until_stdin_ends: Annotated[
+        bool, typer.Option("--until-stdin-ends", help="Stop also when standard input ends.", hidden=True)
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens inside.")] = False,
 ) -> None:
     """Run the service until Ctrl-C. Everything it needs is in one process and one directory."""
@@ -68,7 +71,7 @@ def up(
         say(LAST_LINE)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(chosen, announce=announce))
+        runner.run(serve(chosen, announce=announce, until_stdin_ends=until_stdin_ends))
     say("Stopped. The next start goes on where this one ended.")
 
 
@@ -217,7 +220,7 @@ def _show_status(lag: dict[str, Any]) -> None:
             row["partner"],
             str(row["open"]),
             seconds(row["oldest_open_seconds"]),
-            str(row["overdue_receive"] + row["overdue_complete"]),
+            str(row["overdue"]),
             str(row["backlog"]),
             str(row["acknowledged"]),
             seconds(row["complete_lag"]["p50"]),

@@ -229,9 +229,13 @@ def _picture(lag: Mapping[str, Any]) -> Table:
 
 
 def _introduce(stage: _Stage, source: Path, expected: Expected) -> None:
-    out.print(f"{source.name}: sites' choices about AI crawlers become toggles, {_PACE} a second;", markup=False)
-    out.print(f"they must cause {expected.notices.total()} notices to four partners, each a web server of its own.")
-    out.print(f"Dashboard: {stage.service.url}/dashboard (any user name; password {stage.service.operator_key})\n")
+    # Nothing is wider than 80 columns: a terminal would break it anywhere, and the key is there to be copied.
+    out.print(f"{source.name}: what sites said to AI crawlers becomes toggles,")
+    out.print(
+        f"{_PACE} a second. They must cause {expected.notices.total()} notices to four partners, each a web server."
+    )
+    out.print(f"Dashboard: {stage.service.url}/dashboard (any user name)")
+    out.print(f"Password: {stage.service.operator_key}\n")
 
 
 def _summarise(lag: Mapping[str, Any], summary: Summary, stage: _Stage, expected: Expected, took: float) -> None:
@@ -253,5 +257,6 @@ def _summarise(lag: Mapping[str, Any], summary: Summary, stage: _Stage, expected
     out.print(
         f"\n{summary.accepted} toggles became {totals['requests']} deletion requests and {totals['notices']} notices.\n"
         f"All {totals['acknowledged']} were delivered, signed, and acknowledged, although {turned_away} requests were\n"
-        f"turned away and one partner was down. Each partner holds what the ledger says. It took {took:.0f} s."
+        f"turned away and one partner was down. Each partner holds what the ledger says.\n"
+        f"It took {took:.0f} s."
     )

@@ -42,6 +42,8 @@ class Launch:
 
     def command(self) -> list[str]:
         words = [sys.executable, "-m", "rescind", "up", "--data", str(self.data_dir), "--port", str(self.port)]
+        # We hold the other end of its standard input, and nobody but us: so it ends however we end.
+        words.append("--until-stdin-ends")
         return [*words, "--allow-private-partners"] if self.allow_private_partners else words
 
 
@@ -118,7 +120,7 @@ def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
 async def _spawn(launch: Launch, log: IO[bytes]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *launch.command(),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
         env={**os.environ, **(launch.environment or {})},

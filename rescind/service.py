@@ -6,23 +6,24 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import uvicorn
 from filelock import FileLock, Timeout
 
 from agents.app import Parts, acting_app, recording_app
 from agents.projection import Recorder
 from agents.retrying import Backoff
 from agents.webhooks import HttpSender
-from gateway import Context, Readiness, create_app
+from gateway import Context, Readiness, create_app, listening
 from ledger import KeyStore, Ledger, Role
 from streams.clock import Clock, utc_now
 from streams.errors import LogInUse, RescindError, StorageUnusable
@@ -51,8 +52,10 @@ class Started:
     platform_key: str | None
 
 
-async def serve(settings: Settings, *, announce: Callable[[Started], None] | None = None) -> None:
-    """Run until SIGINT or SIGTERM.
+async def serve(
+    settings: Settings, *, announce: Callable[[Started], None] | None = None, until_stdin_ends: bool = False
+) -> None:
+    """Run until SIGINT or SIGTERM; for a program that started it, also until that program is gone.
 
     Raises a `RescindError` when it cannot start, or when a part of it fails for good.
     """
@@ -60,6 +63,8 @@ async def serve(settings: Settings, *, announce: Callable[[Started], None] | Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    if until_stdin_ends:
+        _at_end_of(sys.stdin.fileno(), stopping.set)
     async with running(settings) as (started, failure):
         _tune_collector()
         if announce is not None:
@@ -70,6 +75,18 @@ async def serve(settings: Settings, *, announce: Callable[[Started], None] | Non
         stopped.cancel()
         if failure.done():
             failure.result()
+
+
+def _at_end_of(pipe: int, act: Callable[[], None]) -> None:
+    """Act once the other end of a pipe is closed, which the kernel does however its owner died."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(pipe, 4096):
+            loop.remove_reader(pipe)
+            act()
+
+    loop.add_reader(pipe, look)
 
 
 def _tune_collector() -> None:
@@ -111,7 +128,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             new_id=lambda: str(uuid4()),
             ready=lambda: _readiness(apps, failure),
         )
-        url = await stack.enter_async_context(_http(context, listener))
+        url = await stack.enter_async_context(listening(create_app(context), listener))
         started = Started(url, f"{url}/dashboard", operator_key, platform_key)
         try:
             yield started, failure
@@ -204,29 +221,3 @@ def _readiness(apps: list[Any], failure: asyncio.Future[None]) -> Readiness:
     if failure.done() and not failure.cancelled() and failure.exception() is not None:
         reasons.append(str(failure.exception()))
     return Readiness(ready=not reasons, reasons=tuple(reasons))
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """The service has one handler for signals, and stops its parts in order."""
-        yield
-
-
-@asynccontextmanager
-async def _http(context: Context, listener: socket.socket) -> AsyncIterator[str]:
-    config = uvicorn.Config(
-        create_app(context), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = _Server(config)
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    host, port = listener.getsockname()[:2]
-    try:
-        while not server.started:
-            if serving.done():
-                serving.result()
-            await asyncio.sleep(0.01)
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        server.should_exit = True
-        await serving

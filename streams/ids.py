@@ -26,12 +26,15 @@ def derive(kind: str, *causes: str) -> str:
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
-def change_id(toggle: str) -> str:
-    return derive("consent-changed", toggle)
+def change_id(toggle: str, *content: str) -> str:
+    """`content` is what the toggle says. Its id alone is not enough: CloudEvents asks that an id be unique
+    to its source, so two sources may both count from 1, and neither one's opt-out may pass for the other's."""
+    return derive("consent-changed", toggle, *content)
 
 
-def deletion_id(toggle: str) -> str:
-    return derive("deletion-requested", toggle)
+def deletion_id(toggle: str, *content: str) -> str:
+    """See `change_id`."""
+    return derive("deletion-requested", toggle, *content)
 
 
 def notice_id(cause: str, partner: str) -> str:

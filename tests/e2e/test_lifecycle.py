@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from aiohttp import web
 
@@ -129,6 +130,32 @@ async def test_the_second_start_goes_on_where_the_first_stopped(tmp_path: Path) 
         partner = here.partners["p"]
         assert len(partner.seen.notices) == 2
         assert partner.seen.requests == 2, "what was acknowledged before the stop was sent again"
+
+
+#: A program that starts a service, says its process id, and then waits.
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from rescind.launching import Launch, ServiceProcess
+
+async def main():
+    service = await ServiceProcess.start(Launch(Path(sys.argv[1])))
+    print(service.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_service_does_not_outlive_the_program_that_started_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        service = psutil.Process(int(starter.stdout.readline()))
+        starter.kill()  # it can do nothing about its child any more
+    await asyncio.to_thread(service.wait, 10)
+    assert "Traceback" not in (tmp_path / "service.log").read_text()
+    again = await ServiceProcess.start(Launch(tmp_path))
+    assert await again.stop() == 0
 
 
 @pytest.fixture

@@ -65,7 +65,26 @@ def test_ids_follow_from_the_toggle() -> None:
     first = decide(None, "t", toggle(OUT), NOON).events
     again = decide(None, "t", toggle(OUT), NOON).events
     assert [event.id for event in first] == [event.id for event in again]
-    assert [event.id for event in first] == [ids.change_id("t"), ids.deletion_id("t")]
+    said = ("user:1", "ai-training", "opt_out", "2026-01-01T12:00:00Z", "")
+    assert [event.id for event in first] == [ids.change_id("t", *said), ids.deletion_id("t", *said)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        toggle(OUT).model_copy(update={"subject": "user:2"}),
+        toggle(OUT).model_copy(update={"purpose": "sharing"}),
+        toggle(OUT, 1),
+        toggle(OUT, version=1),
+        toggle(IN),
+    ],
+)
+def test_toggles_that_share_an_id_cause_events_of_their_own(other: ConsentToggled) -> None:
+    """Two sources may both count from 1; the second one's opt-out must not be dropped as a repetition."""
+    first = {event.id for event in decide(None, "1", toggle(OUT), NOON).events}
+    second = {event.id for event in decide(None, "1", other, NOON).events}
+    assert second
+    assert not first & second
 
 
 def test_a_repeated_toggle_causes_nothing_once_it_is_known() -> None:

@@ -126,6 +126,7 @@ def acknowledged(
     *,
     name: str = "p",
     by: str = "p",
+    told: float | None = None,
 ) -> Entry:
     data = Acknowledged(
         notice_id=f"n-{name}-{number}",
@@ -137,7 +138,8 @@ def acknowledged(
         occurred_at=at(2 + offset),
         via="api",
     )
-    return entry("acknowledgements", offset, f"ack-{offset}", data)
+    envelope = Envelope(f"ack-{offset}", at(2 + offset if told is None else told), data)
+    return Entry("rescind.acknowledgements", 0, offset, NOON, envelope)
 
 
 def toggled(offset: int, number: int) -> list[Entry]:
@@ -245,6 +247,51 @@ def test_overdue_and_failing(ledger: Ledger) -> None:
     assert row.oldest_open_seconds == 660
 
 
+def test_a_notice_that_is_late_by_both_clocks_is_overdue_once(ledger: Ledger) -> None:
+    ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1), issued(1, 2), delivered(0, 1, 1)])
+    (row,) = ledger.lag(at(61))
+    assert (row.overdue_receive, row.overdue_complete, row.overdue, row.open) == (1, 2, 2, 2)
+
+
+def test_one_that_goes_down_is_stopped_though_it_answered_for_older_notices(ledger: Ledger) -> None:
+    """The first notice was delivered and is still open: the partner works on it. The second finds nobody."""
+    later = notice(2).model_copy(update={"issued_at": at(5), "receive_by": at(15)})
+    pack = entry("notices", 1, "pack", NoticesIssued(partner="p", lane=0, notices=(later,)))
+    ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1), delivered(0, 0, 0), pack, failed(1, 6)])
+    assert ledger.lag(at(7))[0].state is LagState.WARN
+    ledger.apply([failed(2, 7)])
+    assert ledger.lag(at(8))[0].state is LagState.STOP
+
+
+def test_an_answer_of_the_same_hour_before_a_notice_was_due_is_no_progress(ledger: Ledger) -> None:
+    ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1, 2), delivered(0, 0, 0), acknowledged(0, 1)])
+    assert ledger.lag(at(59))[0].state is LagState.OK
+    assert ledger.lag(at(61))[0].state is LagState.STALL
+    ledger.apply([acknowledged(1, 2, AckStatus.IN_PROGRESS, None, told=60.5)])
+    assert ledger.lag(at(61))[0].state is LagState.WARN
+
+
+def test_lag_is_measured_by_when_we_were_told(ledger: Ledger) -> None:
+    """A partner that answers after 20 minutes and says that it was done after 2 has answered after 20."""
+    ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1), acknowledged(0, 1, told=20)])
+    (row,) = ledger.lag(at(21))
+    assert row.complete_lag.p50 == pytest.approx(1200, rel=0.2)
+    (said,) = [item for item in ledger.timeline("user:1") if item.kind == "acknowledged"]
+    assert (said.at, said.detail["occurred_at"]) == (at(20), at(2).isoformat())
+
+
+def test_a_ledger_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger.open(path).close()
+    Ledger.open(path).close()
+    for statement in ("PRAGMA user_version = 1", "PRAGMA user_version = 0"):
+        connection = sqlite3.connect(path)
+        connection.execute(statement)
+        connection.close()
+        with pytest.raises(StorageUnusable, match="delete it, and it is rebuilt"):
+            Ledger.open(path)
+
+
 def test_replays_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
     entries = [entry("partners", 0, "r1", partner()), *toggled(0, 1), issued(0, 1), delivered(0, 0, 0)]
     ledger.apply(entries)
@@ -283,6 +330,20 @@ def test_a_full_disk_keeps_nothing_and_forgets_nothing(ledger: Ledger, tmp_path:
     ledger._connection.execute("PRAGMA max_page_count = 1000000")
     ledger.apply(many)
     assert ledger.totals().notices == 2901
+
+
+def test_toggles_that_share_an_id_are_all_kept(ledger: Ledger) -> None:
+    out = ConsentToggled(subject="user:1", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
+    told = [
+        out,
+        out.model_copy(update={"subject": "user:2"}),
+        out.model_copy(update={"purpose": "b"}),
+        out.model_copy(update={"occurred_at": at(1)}),
+        out.model_copy(update={"choice": Choice.OPT_IN}),
+    ]
+    ledger.apply([entry("toggles", offset, "1", data) for offset, data in enumerate([*told, *told])])
+    assert ledger.totals().toggles == len(told)
+    assert [item.kind for item in ledger.timeline("user:2")] == ["toggled"]
 
 
 async def test_reached_waits_for_the_projection(ledger: Ledger) -> None:
@@ -366,8 +427,25 @@ P, R = Progress, AckStatus
     ],
 )
 def test_verdicts(current: Progress, said: Progress, verdict: Verdict) -> None:
-    assert judge(current, said, owner=True) is verdict
-    assert judge(current, said, owner=False) is Verdict.NOT_OWNER
+    assert judge(current, said, owner=True, action=Action.ERASE) is verdict
+    assert judge(current, said, owner=False, action=Action.ERASE) is Verdict.NOT_OWNER
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_outcome_of_something_else_completes_nothing(action: Action, outcome: Outcome) -> None:
+    either = {Outcome.NOT_FOUND, Outcome.ALREADY_DELETED}
+    fitting = either | ({Outcome.RESUMED} if action is Action.RESUME else {Outcome.DELETED, Outcome.SUPPRESSED})
+    verdict = judge(P(), P(R.COMPLETED, outcome), owner=True, action=action)
+    assert verdict is (Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
+
+
+def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> None:
+    ledger.apply([issued(0, 1), delivered(0, 0, 0), acknowledged(0, 1, outcome=Outcome.RESUMED)])
+    assert status(ledger, "n-p-1") is NoticeStatus.DELIVERED
+    assert ledger.timeline("user:1")[-1].summary == "p says completed (resumed); recorded as unfit."
+    ledger.apply([acknowledged(1, 1)])
+    assert status(ledger, "n-p-1") is NoticeStatus.COMPLETED
 
 
 def health(**changes: object) -> Health:
@@ -376,7 +454,7 @@ def health(**changes: object) -> Health:
         "open": 0,
         "backlog": 0,
         "overdue": 0,
-        "oldest_open_at": None,
+        "oldest_queued_at": None,
         "consecutive_failures": 0,
         "last_success_at": None,
         "last_progress_at": None,
@@ -390,9 +468,17 @@ def health(**changes: object) -> Health:
     [
         (health(), LagState.OK),
         (health(open=3, backlog=3), LagState.OK),
-        (health(consecutive_failures=1, open=1, backlog=1, oldest_open_at=at(0), last_success_at=at(1)), LagState.WARN),
-        (health(consecutive_failures=1, open=1, backlog=1, oldest_open_at=at(2), last_success_at=at(1)), LagState.STOP),
-        (health(consecutive_failures=1, open=1, backlog=1, oldest_open_at=at(2)), LagState.STOP),
+        (
+            health(consecutive_failures=9, open=1, backlog=1, oldest_queued_at=at(0), last_success_at=at(1)),
+            LagState.WARN,
+        ),
+        (
+            health(consecutive_failures=2, open=1, backlog=1, oldest_queued_at=at(2), last_success_at=at(1)),
+            LagState.STOP,
+        ),
+        (health(consecutive_failures=2, open=1, backlog=1, oldest_queued_at=at(2)), LagState.STOP),
+        (health(consecutive_failures=1, open=1, backlog=1, oldest_queued_at=at(2)), LagState.WARN),
+        (health(consecutive_failures=2, open=1), LagState.WARN),
         (health(active=False, open=1), LagState.STOP),
         (health(active=False), LagState.OK),
         (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(6)), LagState.WARN),

@@ -88,6 +88,13 @@ async def test_a_request_of_which_nothing_counts_is_422(gateway: Gateway, notice
     assert not recorded(gateway)
 
 
+async def test_what_was_not_asked_cannot_be_what_was_done(gateway: Gateway) -> None:
+    found = problem(await send(gateway, said(outcome="resumed")), 422, "not-accepted")
+    assert found["errors"][0]["result"] == "wrong_outcome"
+    assert found["errors"][0]["detail"] == "resumed is no outcome of what was asked, which is erase"
+    assert not recorded(gateway)
+
+
 @pytest.mark.parametrize(("count", "status"), [(0, 422), (1000, 202), (1001, 422)])
 async def test_a_request_carries_1_to_1000(gateway: Gateway, count: int, status: int) -> None:
     numbers = range(100, 100 + count)

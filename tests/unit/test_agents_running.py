@@ -1,0 +1,162 @@
+"""The agents as the service runs them, on a real log: what one crash, one slow partner, one late registration
+may not do. Everything else about them is tested as functions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from agents.app import GROUP, Parts, acting_app
+from agents.directory import Directory
+from agents.retrying import Backoff
+from agents.webhooks import Answer
+from streams.cloudevents import Envelope, decode
+from streams.events import Choice, ConsentToggled, Notice, NoticesIssued
+from streams.records import TopicPartition, record
+from streams.sealing import Sealer
+from streams.topics import DECISIONS, LANES, NOTICES, PARTNERS, SUBJECT_PARTITIONS, TOGGLES
+from tests.conformance.embedded import Embedded
+from tests.conformance.harness import running, until
+from tests.unit.fakes import NOON, OK, FakeClock, partner
+
+
+class HangingSender:
+    """Partners that take everything, but for those that never answer, about some subjects or at all."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.deaf: set[str] = set()
+        self.asked: list[tuple[str, str]] = []  #: url and subject, in order
+
+    async def send(
+        self, url: str, secret: str, webhook_id: str, notices: Sequence[Notice], *, single: bool, now: Any
+    ) -> Answer:
+        self.asked += [(url, notice.subject) for notice in notices]
+        if url in self.deaf or any(notice.subject in self.held for notice in notices):
+            await asyncio.Event().wait()
+        return OK
+
+    def subjects(self, url: str) -> list[str]:
+        return [subject for asked, subject in self.asked if asked == url]
+
+
+class Scene:
+    def __init__(self, directory: Path) -> None:
+        self.engine = Embedded(directory)
+        self.sender = HangingSender()
+        self._sealer = Sealer(Fernet.generate_key().decode())
+        self._directory = directory
+
+    def app(self) -> Any:
+        """As after a start: nothing of a former app is left."""
+        backoff = Backoff(base=0.01, cap=0.01)
+        return acting_app(Parts(self.engine.log, self._sealer, self.sender, FakeClock(), backoff, self._directory))
+
+    async def register(self, name: str, lane: int) -> None:
+        sealed = self._sealer.seal("whsec_c2VjcmV0")
+        whom = partner(name, url=f"https://{name}.example/", lane=lane, batch_size=1, sealed_secret=sealed)
+        await self.engine.log.append([record(PARTNERS.name, Envelope(f"r-{name}", NOON, whom))])
+
+    async def opt_out(self, *subjects: str) -> None:
+        """One by one, so that each is a batch, and a pack, of its own."""
+        for subject in subjects:
+            toggle = ConsentToggled(subject=subject, purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
+            await self.engine.log.append([record(TOGGLES.name, Envelope(subject, NOON, toggle))])
+            await until(lambda subject=subject: self._decided(subject) == 2)  # type: ignore[misc]
+
+    def _decided(self, subject: str) -> int:
+        return sum(event.data.key() == subject for event in self.events(DECISIONS.name, SUBJECT_PARTITIONS))
+
+    def events(self, topic: str, partitions: int) -> list[Envelope]:
+        stored = [item for partition in range(partitions) for item in self.engine.stored(topic, partition)]
+        return [decode(item.value, item.headers) for item in stored]
+
+    def delivered(self, lane: int) -> int:
+        """How far a lane is committed."""
+        return self.engine.committed(GROUP).get(TopicPartition(NOTICES.name, lane), 0)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.engine.close()
+
+
+async def test_a_choice_is_not_known_before_its_decision_is_durable(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a crash in between would lose the decision: the choice, read again, would count as a repetition."""
+    toggle = ConsentToggled(subject="user:1", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
+    with scene.engine.refusing(DECISIONS.name), caplog.at_level(logging.ERROR):
+        async with running(scene.app()):
+            await scene.engine.log.append([record(TOGGLES.name, Envelope("t", NOON, toggle))])
+            await until(lambda: "trying again" in caplog.text)
+    assert scene.events(DECISIONS.name, SUBJECT_PARTITIONS) == []
+    scene.engine.restart()
+    async with running(scene.app()):
+        await until(lambda: len(scene.events(DECISIONS.name, SUBJECT_PARTITIONS)) == 2)
+
+
+async def test_notices_go_into_their_partner_s_lane(scene: Scene) -> None:
+    await scene.register("a", lane=3)
+    await scene.register("b", lane=5)
+    async with running(scene.app()):
+        await scene.opt_out("user:1")
+        await until(lambda: bool(scene.engine.stored(NOTICES.name, 3) and scene.engine.stored(NOTICES.name, 5)))
+    for lane, name in ((3, "a"), (5, "b")):
+        (pack,) = [decode(item.value, item.headers).data for item in scene.engine.stored(NOTICES.name, lane)]
+        assert isinstance(pack, NoticesIssued)
+        assert (pack.partner, pack.lane) == (name, lane)
+    assert len(scene.events(NOTICES.name, LANES)) == 2
+
+
+async def test_a_decision_waits_for_registrations_that_were_durable_before_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable = asyncio.Event()
+    take = Directory._on_event
+
+    async def slowly(self: Directory, event: Any) -> None:
+        await readable.wait()
+        await take(self, event)
+
+    monkeypatch.setattr(Directory, "_on_event", slowly)
+    async with running(scene.app()):
+        await scene.register("late", lane=0)
+        await scene.opt_out("user:1")
+        await asyncio.sleep(0.3)  # long enough for a fan-out that does not wait
+        readable.set()
+        await until(lambda: scene.sender.subjects("https://late.example/") == ["user:1"])
+
+
+async def test_what_a_partner_took_is_not_sent_again_and_what_it_did_not_take_is(scene: Scene) -> None:
+    await scene.register("p", lane=0)
+    scene.sender.held.add("user:2")
+    async with running(scene.app()):
+        await scene.opt_out("user:1", "user:2", "user:3")
+        await until(lambda: scene.sender.subjects("https://p.example/") == ["user:1", "user:2"])
+        await until(lambda: scene.delivered(0) == 1)
+    assert scene.delivered(0) == 1
+    scene.engine.restart()
+    scene.sender.held.clear()
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 3)
+    assert scene.sender.subjects("https://p.example/") == ["user:1", "user:2", "user:2", "user:3"]
+
+
+async def test_a_partner_that_hangs_holds_up_nobody_else(scene: Scene) -> None:
+    subjects = [f"user:{number}" for number in range(5)]
+    await scene.register("deaf", lane=0)
+    await scene.register("well", lane=1)
+    scene.sender.deaf.add("https://deaf.example/")
+    async with running(scene.app()):
+        await scene.opt_out(*subjects)
+        await until(lambda: scene.sender.subjects("https://well.example/") == subjects)
+        assert scene.sender.subjects("https://deaf.example/") == ["user:0"]
