@@ -2,68 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agents.consuming import append_until_durable, consume
-from agents.deciding import ConsentState, decide
+from agents.deciding import ConsentState, decide, newest
 from agents.poison import Intake, Received
+from agents.remembering import recall, remember, table_key
 from streams.clock import Clock
 from streams.cloudevents import Envelope
 from streams.events import ConsentToggled
-from streams.log import events_topic
-from streams.records import Appender, record
-from streams.topics import DECISIONS, SUBJECT_PARTITIONS, TOGGLES
+from streams.log import Log, events_topic
+from streams.records import record
+from streams.topics import DECISIONS, TOGGLES
 
 BATCH = 500
 
+States = dict[bytes, ConsentState]
 
-def add_consent(app: Any, appender: Appender, clock: Clock) -> None:
+
+def add_consent(app: Any, log: Log, clock: Clock) -> None:
     """Add the agent and its table to a Faust app."""
-    table = app.Table(
-        "consent",
-        partitions=SUBJECT_PARTITIONS,
-        key_type=bytes,
-        value_type=bytes,
-    )
-    intake = Intake(appender, clock, ConsentToggled)
+    intake = Intake(log, clock, ConsentToggled)
 
     async def handle(batch: Sequence[Any]) -> None:
-        changes, caused = take(table, await intake.read(batch))
+        toggles = await intake.read(batch)
+        changes, caused = take(await known(toggles), toggles)
         if caused:
-            await append_until_durable(appender, [record(DECISIONS.name, event) for event in caused])
+            await append_until_durable(log, [record(DECISIONS.name, event) for event in caused])
         # Only now: see `decide`. A crash before this line repeats the same events.
-        for key, state in changes.items():
-            table[key] = state.model_dump_json().encode()
+        keep(changes)
 
-    # One actor a partition: a table's change goes to the partition of the event at hand, so a batch may
+    async def retake(messages: Sequence[Any]) -> None:
+        toggles, _ = intake.sort(messages)
+        keep(take_again(await known(toggles), toggles))
+
+    async def known(toggles: Sequence[Received]) -> States:
+        found = await table.load({_key(toggle) for toggle in toggles})
+        return {key: recall(value) for key, value in found.items()}
+
+    def keep(changes: Mapping[bytes, ConsentState]) -> None:
+        for key, state in changes.items():
+            table[key] = remember(state)
+
+    table = log.new_table(app, "consent", source=TOGGLES, retake=retake)
+
+    # One actor a partition: a table's change belongs to the partition of the event at hand, so a batch may
     # not mix partitions.
     @app.agent(events_topic(app, TOGGLES.name), name="consent", isolated_partitions=True)
     async def consent(stream: Any) -> None:
         await consume(app, stream, BATCH, handle)
 
 
-def take(table: Any, toggles: Sequence[Received]) -> tuple[dict[bytes, ConsentState], list[Envelope]]:
-    """Decide a batch on top of the table, without writing: the new states, and the events in order."""
-    changes: dict[bytes, ConsentState] = {}
+def take(known: Mapping[bytes, ConsentState], toggles: Iterable[Received]) -> tuple[States, list[Envelope]]:
+    """Decide a batch on top of what is known: the new states, and the events in order."""
+    changes: States = {}
     caused: list[Envelope] = []
     for toggle in toggles:
-        data = toggle.envelope.data
-        assert isinstance(data, ConsentToggled)  # noqa: S101 - the intake lets nothing else through
-        key = table_key(data.subject, data.purpose)
-        state = changes.get(key) or _stored(table, key)
-        decision = decide(state, toggle.envelope.id, data, toggle.timestamp)
-        if decision.state is not None and decision.state is not state:
+        key = _key(toggle)
+        state = changes.get(key) or known.get(key)
+        decision = decide(state, toggle.envelope.id, _data(toggle), toggle.timestamp)
+        if decision.state is not state:
             changes[key] = decision.state
         caused.extend(decision.events)
     return changes, caused
 
 
-def table_key(subject: str, purpose: str) -> bytes:
-    """Neither part can hold a space."""
-    return f"{purpose} {subject}".encode()
+def take_again(known: Mapping[bytes, ConsentState], toggles: Iterable[Received]) -> States:
+    """The new states of a batch that was decided before: its events are in the log."""
+    changes: States = {}
+    for toggle in toggles:
+        key = _key(toggle)
+        state = changes.get(key) or known.get(key)
+        after = newest(state, toggle.envelope.id, _data(toggle))
+        if after is not state:
+            changes[key] = after
+    return changes
 
 
-def _stored(table: Any, key: bytes) -> ConsentState | None:
-    raw = table.get(key)
-    return None if raw is None else ConsentState.model_validate_json(raw)
+def _key(toggle: Received) -> bytes:
+    data = _data(toggle)
+    return table_key(data.subject, data.purpose)
+
+
+def _data(toggle: Received) -> ConsentToggled:
+    data = toggle.envelope.data
+    assert isinstance(data, ConsentToggled)  # noqa: S101 - the intake lets nothing else through
+    return data

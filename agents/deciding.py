@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
@@ -18,13 +16,13 @@ from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionReque
 Rank = tuple[int, datetime, str]
 
 
-class ConsentState(BaseModel):
+@dataclass(frozen=True, slots=True)
+class ConsentState:
     """What the consent table knows of one subject and purpose: the toggle that won."""
 
-    model_config = ConfigDict(frozen=True)
     choice: Choice
     version: int | None
-    occurred_at: AwareDatetime
+    occurred_at: datetime
     toggle_id: str
     retroactive: bool
 
@@ -33,7 +31,7 @@ class ConsentState(BaseModel):
 class Decision:
     """`state` is what the table holds from now on; `events` are what the change causes, in order."""
 
-    state: ConsentState | None
+    state: ConsentState
     events: tuple[Envelope, ...] = ()
 
 
@@ -48,18 +46,25 @@ def decide(state: ConsentState | None, toggle_id: str, toggle: ConsentToggled, a
     Callers make `events` durable before they store `state`. So a state that knows a toggle proves that
     its events are in the log, and a crash in between repeats the same events under the same ids.
     """
+    winner = newest(state, toggle_id, toggle)
+    if winner is state:
+        return Decision(winner)
+    return Decision(winner, tuple(_consequences(state, winner, toggle, accepted_at)))
+
+
+def newest(state: ConsentState | None, toggle_id: str, toggle: ConsentToggled) -> ConsentState:
+    """The state after a toggle: the very same if the toggle is stale or repeated."""
     if state is not None and rank(toggle.version, toggle.occurred_at, toggle_id) <= rank(
         state.version, state.occurred_at, state.toggle_id
     ):
-        return Decision(state)
-    winner = ConsentState(
+        return state
+    return ConsentState(
         choice=toggle.choice,
         version=toggle.version,
         occurred_at=toggle.occurred_at,
         toggle_id=toggle_id,
         retroactive=toggle.retroactive and toggle.choice is Choice.OPT_OUT,
     )
-    return Decision(winner, tuple(_consequences(state, winner, toggle, accepted_at)))
 
 
 def _consequences(

@@ -14,7 +14,7 @@ from streams.clock import Clock
 from streams.cloudevents import Envelope, decode
 from streams.errors import Undecodable
 from streams.events import Data, MessagePoisoned
-from streams.records import Appender, record
+from streams.records import Appender, Record, record
 from streams.topics import POISONED
 
 
@@ -39,9 +39,15 @@ class Intake:
 
     async def read(self, batch: Sequence[Any]) -> list[Received]:
         """The good events of a batch, in order. The others are durable in `rescind.poisoned` on return."""
+        good, poisoned = self.sort([event.message for event in batch])
+        if poisoned:
+            await append_until_durable(self._appender, poisoned)
+        return good
+
+    def sort(self, messages: Sequence[Any]) -> tuple[list[Received], list[Record]]:
+        """The good events, and the records that tell of the others."""
         good, poisoned = [], []
-        for event in batch:
-            message = event.message
+        for message in messages:
             try:
                 envelope = decode(message.value, message.headers)
                 if not isinstance(envelope.data, self._expected):
@@ -51,9 +57,7 @@ class Intake:
             else:
                 stamp = timestamp_of(message)
                 good.append(Received(envelope, message.topic, message.partition, message.offset, stamp))
-        if poisoned:
-            await append_until_durable(self._appender, poisoned)
-        return good
+        return good, poisoned
 
 
 def timestamp_of(message: Any) -> datetime:

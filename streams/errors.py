@@ -29,3 +29,8 @@ class LedgerBehind(RescindError):
 
 class StorageUnusable(RescindError):
     """A data directory or file cannot be written."""
+
+
+class NotStored(RescindError):
+    """A table's file did not take or give what it should, as when the disk is full. Nothing of it was
+    stored, and the same may work later."""

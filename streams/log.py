@@ -15,11 +15,13 @@ import faust
 from streams.embedded.holding import HeldBack
 from streams.embedded.maintenance import Upkeep
 from streams.embedded.opening import path_of
+from streams.embedded.states import StateFile
 from streams.embedded.store import LogStore
+from streams.embedded.tables import Retake, SourcedTable, Tables
 from streams.embedded.transport import Assignor
 from streams.records import Position, Record, TopicPartition
-from streams.topics import ALL, kept_for
-from streams.workarounds import PromptTableManager, QuietMonitor
+from streams.topics import ALL, TopicSpec, kept_for
+from streams.workarounds import QuietMonitor
 
 #: Records of one poll, of all partitions together (of one: `MAX_PARTITION_RECORDS` of the transport). One
 #: poll must bring far less than a stream's buffer holds: a full buffer stops Faust's fetcher for every
@@ -41,6 +43,8 @@ class Log:
         self._store = LogStore.shared(path)
         self._store.create_topics(ALL)
         self._upkeep: Upkeep | None = None
+        self._data_dirs: dict[Any, Path] = {}
+        self._files: list[StateFile] = []
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """See `streams.records.Appender`."""
@@ -62,7 +66,7 @@ class Log:
         self.own(group)
         own_dir = data_dir / "faust"
         own_dir.mkdir(parents=True, exist_ok=True)
-        return faust.App(
+        app = faust.App(
             group,
             broker=self._url,
             datadir=str(own_dir),
@@ -80,9 +84,27 @@ class Log:
             broker_max_poll_records=MAX_POLL_RECORDS,
             broker_commit_interval=0.5,
             PartitionAssignor=Assignor,
-            TableManager=PromptTableManager,
+            TableManager=Tables,
             Monitor=QuietMonitor,
         )
+        self._data_dirs[app] = data_dir
+        return app
+
+    def new_table(self, app: Any, name: str, *, source: TopicSpec, retake: Retake) -> Any:
+        """A table of an app of this log, whose states lie on disk (`<name>.sqlite` in the data directory).
+
+        It is a Faust table of bytes, with `await table.load(keys)` beside it: the values of many keys, off
+        the event loop. Its agent reads `source` and changes the table only after everything that a change
+        proves is durable; `retake` brings messages of the source that were handled before, for their effect
+        on the table alone. Raises `StorageUnusable`.
+        """
+        file = StateFile(self._data_dirs[app] / f"{name}.sqlite")
+        self._files.append(file)
+        table = SourcedTable(
+            app, name=name, source=source.name, file=file, log=self._store, retake=retake,
+            partitions=source.partitions, beacon=app.tables.beacon,
+        )  # fmt: skip
+        return app.tables.add(table)
 
     def start_offset(self, tp: TopicPartition) -> int:
         """The partition's log start: records below were retired, and their absence is no loss."""
@@ -104,6 +126,8 @@ class Log:
     def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.stop()
+        for file in self._files:
+            file.close()
         self._store.release()
 
 

@@ -180,6 +180,8 @@ class Consumer(FaustConsumer):
             if self.should_stop:
                 return False
             raise LogUnavailable(f"a table's change was not stored: {lost}")
+        if not await self.app.tables.before_commit(offsets):
+            return False
         wanted = {TopicPartition(*tp): at for tp, at in offsets.items()}
         while True:
             try:

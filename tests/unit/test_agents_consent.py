@@ -8,8 +8,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.consent import table_key, take
+from agents.consent import take, take_again
 from agents.deciding import ConsentState, rank
+from agents.remembering import table_key
 from streams.cloudevents import Envelope
 from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
 from tests.unit.fakes import NOON, received
@@ -49,7 +50,7 @@ class Process:
 
     def __init__(self, log: list[Toggle]) -> None:
         self.log = log
-        self.table: dict[bytes, bytes] = {}
+        self.table: dict[bytes, ConsentState] = {}
         self.decisions: list[Envelope] = []
         self.committed = 0
 
@@ -65,7 +66,7 @@ class Process:
         for number, (key, state) in enumerate(changes.items()):
             if crash == "within the table" and number == stored:
                 return
-            self.table[key] = state.model_dump_json().encode()
+            self.table[key] = state
         if crash == "before the commit":
             return
         self.committed = start + len(batch)
@@ -103,7 +104,7 @@ def test_any_history_converges_and_tells_each_decision_under_one_id(
             assert isinstance(event.data, DeletionRequested)
             erased[event.data.subject, event.data.purpose].append(event.data.toggle_id)
     for key, (toggle_id, toggle) in expected.items():
-        state = ConsentState.model_validate_json(process.table[table_key(*key)])
+        state = process.table[table_key(*key)]
         assert (state.toggle_id, state.choice) == (toggle_id, toggle.choice)
         assert changed[key][-1].choice is toggle.choice
         if state.retroactive:
@@ -123,8 +124,20 @@ def test_the_cut_into_batches_changes_nothing(taken: list[ConsentToggled], data:
     assert one_by_one.table == in_batches.table
 
 
+@given(st.lists(toggles, min_size=1, max_size=10), st.data())
+def test_taking_again_ends_where_deciding_did_from_anywhere_before(
+    taken: list[ConsentToggled], data: st.DataObject
+) -> None:
+    log = [received(f"t{number}", toggle, offset=number) for number, toggle in enumerate(taken)]
+    states, _ = take({}, log)
+    # What is taken again may begin with what is known already.
+    known = data.draw(st.integers(0, len(log)))
+    held, _ = take({}, log[:known])
+    assert {**held, **take_again(held, log[data.draw(st.integers(0, known)) :])} == states
+
+
 def test_deciding_writes_nothing_by_itself() -> None:
-    table: dict[bytes, bytes] = {}
+    table: dict[bytes, ConsentState] = {}
     toggle = ConsentToggled(subject="user:1", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
     changes, caused = take(table, [received("t", toggle, 0)])
     assert table == {}

@@ -1,0 +1,166 @@
+"""The consent table on disk, through the real Faust app: stopped, killed, deleted, put back, exchanged."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from streams.errors import StorageUnusable
+from streams.topics import DECISIONS, TOGGLES
+from tests.recovery.model import Flip, flips, model_of
+from tests.recovery.world import (
+    committed,
+    decide_all,
+    decided,
+    ends,
+    fill,
+    open_log,
+    query,
+    reaches,
+    states,
+    victim,
+)
+
+KILLS = 25
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown by pytest if the test fails
+    return random.Random(seed)
+
+
+async def append(directory: Path, taken: list[Flip]) -> None:
+    log = open_log(directory)
+    await fill(log, taken)
+    log.close()
+
+
+def check(directory: Path, taken: list[Flip]) -> None:
+    """What is on disk is what the model says."""
+    model = model_of(taken)
+    assert states(directory) == {key: flip.line for key, flip in model.states.items()}
+    assert decided(directory) == {subject: told for subject, told in model.decided.items() if told}
+    assert committed(directory) == ends(directory, TOGGLES.name) == len(taken)
+
+
+async def test_a_clean_stop_leaves_nothing_to_do(
+    tmp_path: Path, chance: random.Random, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = flips(1500, 100, chance)
+    await append(tmp_path, taken)
+    await decide_all(tmp_path)
+    check(tmp_path, taken)
+    told = ends(tmp_path, DECISIONS.name)
+    before = (tmp_path / "consent.sqlite").read_bytes()
+    await decide_all(tmp_path)
+    assert ends(tmp_path, DECISIONS.name) == told
+    assert (tmp_path / "consent.sqlite").read_bytes() == before
+    assert "again" not in caplog.text
+    # And no changelog was written at all.
+    assert query(tmp_path / "log.sqlite", "SELECT name FROM topics WHERE name LIKE '%changelog%'") == []
+
+
+async def test_it_survives_being_killed_at_any_step(tmp_path: Path, chance: random.Random) -> None:
+    taken = flips(4000, 150, chance)
+    await append(tmp_path, taken)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.recovery.world"])
+    killed = 0
+    for most in [4, 25, *[120] * (KILLS - 2)]:
+        process = processes.Process(target=victim, args=(str(tmp_path), chance.randrange(2**32), most))
+        process.start()
+        await asyncio.to_thread(process.join, 60)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        killed += process.exitcode == -signal.SIGKILL
+        # A commit never goes ahead of the table.
+        if (tmp_path / "consent.sqlite").stat().st_size and committed(tmp_path):
+            assert committed(tmp_path) <= reaches(tmp_path)
+    assert killed > KILLS // 2
+    await decide_all(tmp_path)
+    check(tmp_path, taken)
+
+
+async def test_a_deleted_file_is_rebuilt_and_nobody_hears_of_it(tmp_path: Path, chance: random.Random) -> None:
+    taken = flips(3000, 100, chance)
+    await append(tmp_path, taken)
+    await decide_all(tmp_path)
+    told = ends(tmp_path, DECISIONS.name)
+    (tmp_path / "consent.sqlite").unlink()
+    await decide_all(tmp_path)
+    check(tmp_path, taken)
+    assert ends(tmp_path, DECISIONS.name) == told
+    more = flips(3500, 100, random.Random(1))[3000:]
+    await append(tmp_path, more)
+    await decide_all(tmp_path)
+    check(tmp_path, [*taken, *more])
+
+
+async def test_an_older_copy_catches_up(tmp_path: Path, chance: random.Random) -> None:
+    taken = flips(3000, 100, chance)
+    file, copy = tmp_path / "consent.sqlite", tmp_path / "copy"
+    await append(tmp_path, taken[:1000])
+    await decide_all(tmp_path)
+    shutil.copy(file, copy)
+    await append(tmp_path, taken[1000:2000])
+    await decide_all(tmp_path)
+    told = ends(tmp_path, DECISIONS.name)
+    shutil.copy(copy, file)
+    await decide_all(tmp_path)
+    check(tmp_path, taken[:2000])
+    assert ends(tmp_path, DECISIONS.name) == told
+    # With new toggles waiting too: what was decided is taken, what was not is decided.
+    await append(tmp_path, taken[2000:])
+    shutil.copy(copy, file)
+    await decide_all(tmp_path)
+    check(tmp_path, taken)
+
+
+async def test_a_file_of_another_log_is_refused(tmp_path: Path, chance: random.Random) -> None:
+    taken = flips(600, 50, chance)
+    one, other, shorter = (tmp_path / name for name in ("one", "other", "shorter"))
+    for directory, number in ((one, 600), (other, 600), (shorter, 300)):
+        directory.mkdir()
+        await append(directory, taken[:number])
+        await decide_all(directory)
+        await asyncio.sleep(0.002)  # no two logs begin at the same millisecond
+    for directory, says in ((other, "belongs to another log"), (shorter, r"is ahead of the log at rescind\.toggles")):
+        shutil.copy(one / "consent.sqlite", directory / "consent.sqlite")
+        told = ends(directory, DECISIONS.name)
+        await append(directory, taken[:10])
+        app = await decide_all(directory)
+        assert isinstance(app.crash_reason, StorageUnusable)
+        with pytest.raises(StorageUnusable, match=f"consent.sqlite {says}.*: delete it, and it is rebuilt"):
+            raise app.crash_reason
+        # Nothing was decided on top of it.
+        assert ends(directory, DECISIONS.name) == told
+        (directory / "consent.sqlite").unlink()
+        await decide_all(directory)
+        assert states(directory) == {
+            key: flip.line for key, flip in model_of(taken[: 600 if directory is other else 300]).states.items()
+        }
+
+
+async def test_a_file_that_is_older_than_the_log_reaches_back_is_refused(tmp_path: Path, chance: random.Random) -> None:
+    taken = flips(1200, 30, chance)
+    file, copy = tmp_path / "consent.sqlite", tmp_path / "copy"
+    await append(tmp_path, taken[:400])
+    await decide_all(tmp_path)
+    shutil.copy(file, copy)
+    await append(tmp_path, taken[400:])
+    await decide_all(tmp_path)
+    log = open_log(tmp_path)
+    sql = "DELETE FROM records WHERE tp >> 16 = (SELECT id FROM topics WHERE name = ?) AND offset < ?"
+    log._store._writer.call(lambda connection: connection.execute(sql, (TOGGLES.name, 100)).rowcount).result()
+    log.close()
+    shutil.copy(copy, file)
+    app = await decide_all(tmp_path)
+    assert isinstance(app.crash_reason, StorageUnusable)
+    assert "and the log begins at 100: delete it" in str(app.crash_reason)
