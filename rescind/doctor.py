@@ -209,6 +209,10 @@ def _of_files(found: Found) -> Iterator[Finding]:
         yield Finding(Level.FINE, "log", "the log's file never gets smaller: what is freed in it is used again")
 
 
+_OLDER_LOG = (
+    "stop the service and delete ledger.sqlite and consent.sqlite, each with its -wal and -shm; the next start "
+    "rebuilds them from the log"
+)
 _REMEDIES = {
     "log": "stop the service and restore a backup of the whole directory",
     "ledger": "stop the service and delete it with its -wal and -shm; the next start rebuilds it from the log",
@@ -239,7 +243,7 @@ def _of_ledger(found: Found) -> Iterator[Finding]:
     ahead = [at for at, following in ledger.offsets.items() if following > _end(log, at)]
     if ahead:
         at = ahead[0]
-        text = f"the ledger knows more of {_place(at)} than the log has: the log is an older one; {remedy}"
+        text = f"the ledger knows more of {_place(at)} than the log has: the log is an older one; {_OLDER_LOG}"
         yield Finding(Level.UNUSABLE, "ledger", text)
     group = LEDGER_GROUP + ledger.ledger_id
     for each in log.waiting:

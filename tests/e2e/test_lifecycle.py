@@ -243,8 +243,9 @@ async def test_a_log_that_is_older_than_the_ledger_is_one_line(tmp_path: Path) -
         words = ("up", "--data", str(tmp_path), "--port", "0")
         assert "the log is an older one" in one_line(await asyncio.to_thread(rescind, *words))
         assert (await asyncio.to_thread(rescind, "doctor", "--data", str(tmp_path))).returncode == 2
-        for file in tmp_path.glob("ledger.sqlite*"):
-            file.unlink()
+        for name in ("ledger.sqlite*", "consent.sqlite*"):
+            for file in tmp_path.glob(name):
+                file.unlink()
         await here.start()
         with here.platform() as client:
             client.post_toggles([toggle(2)])
