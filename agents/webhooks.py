@@ -30,7 +30,7 @@ NOTICE_TYPE = "io.rescind.notice"
 REPLY_CAP = 1024 * 1024
 #: Characters of a detail, as `streams.events.Acknowledged` takes it.
 DETAIL_CAP = 1000
-_USER_AGENT = "Rescind/0.1 (+https://rescind.dev)"
+_USER_AGENT = "Rescind/0.1"
 
 
 def _cut(text: Any) -> Any:

@@ -26,6 +26,7 @@ from agents.consent import add_consent
 from agents.consuming import consume
 from streams.cloudevents import Envelope
 from streams.embedded import schema
+from streams.embedded.opening import connect
 from streams.events import Choice, ConsentToggled
 from streams.log import Log, events_topic
 from streams.records import Record, record
@@ -48,7 +49,7 @@ def show(words: str, count: int, seconds: float) -> float:
 
 def bare(directory: Path, records: list[Record]) -> float:
     """The same rows, in the same table, in transactions of the same size, by the standard library alone."""
-    connection = schema.connect(directory / "bare.sqlite", writable=True)
+    connection = connect(directory / "bare.sqlite", writable=True)
     rows = [(1, offset, 1, item.key, item.value, b"headers") for offset, item in enumerate(records)]
     began = time.perf_counter()
     for start in range(0, len(rows), BATCH):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from gateway.problems import Problem, pointer
+from streams.cloudevents import in_words
 
 #: Items of one request at most.
 MOST = 1000
@@ -69,8 +70,8 @@ def parse_each(items: list[Any], parse: Callable[[Any], M], what: str) -> list[M
             parsed.append(parse(item))
         except ValidationError as error:
             errors += [
-                {"index": index, "pointer": pointer(found["loc"]), "detail": found["msg"]}
-                for found in error.errors(include_url=False, include_input=False, include_context=False)
+                {"index": index, "pointer": pointer(found["loc"]), "detail": in_words(found)}
+                for found in error.errors(include_url=False, include_input=False)
             ]
         except ValueError as error:
             errors.append({"index": index, "pointer": "", "detail": str(error)})

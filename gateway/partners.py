@@ -20,7 +20,7 @@ from streams import ids, signing
 from streams.cloudevents import Envelope
 from streams.errors import LogUnavailable
 from streams.events import Partner, PartnerChanged, PartnerRegistered, PartnerRemoved, PartnerStatus
-from streams.names import PartnerId, Purpose, SubjectKind
+from streams.names import Name, PartnerId, Purpose, SubjectKind
 from streams.records import Position, record
 from streams.topics import LANES, PARTNERS
 
@@ -35,8 +35,6 @@ def _once_each(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=1000), AfterValidator(_once_each)]
 SubjectKinds = Annotated[tuple[SubjectKind, ...], Field(max_length=100), AfterValidator(_once_each)]
-#: Something to see, and no control characters; any script otherwise.
-Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 Url = Annotated[str, Field(max_length=2000)]
 BatchSize = Annotated[int, Field(ge=1, le=1000)]
 Seconds = Annotated[int, Field(gt=0, le=10 * 366 * 86_400)]

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from streams.cloudevents import in_words
 from streams.errors import LedgerBehind, LogUnavailable, StorageUnusable
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def install(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        errors = [{"detail": item["msg"], "pointer": pointer(item["loc"][1:])} for item in error.errors()]
+        errors = [{"detail": in_words(item), "pointer": pointer(item["loc"][1:])} for item in error.errors()]
         return respond(Problem(422, "invalid", "the request is not valid", errors=errors))
 
     async def unavailable(request: Request, error: Exception) -> JSONResponse:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib import resources
@@ -22,11 +23,17 @@ from ledger.views import Consent, Entry, NoticeRow, PartnerLag, TimelineEntry, T
 from streams.errors import LedgerBehind, RescindError, StorageUnusable
 from streams.events import Partner
 from streams.records import TopicPartition
+from streams.topics import COMPACTED
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-_SCHEMA_VERSION = 2
+SCHEMA_VERSION = 2
 _SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
+
+#: From which offset on the log has the records of a partition.
+LogStart = Callable[[TopicPartition], int]
 
 
 class LedgerGap(RescindError):
@@ -37,8 +44,11 @@ class LedgerGap(RescindError):
 class Ledger:
     """Open it with `Ledger.open`. `apply` is for one thread at a time; everything else for any."""
 
-    def __init__(self, path: Path, writer: Database, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, path: Path, writer: Database, *, patience: float = PATIENCE, log_start: LogStart = lambda _: 0
+    ) -> None:
         self._path = path
+        self._log_start = log_start
         self._patience = patience
         self._writer = writer
         self._connection: sqlite3.Connection = writer.conn
@@ -56,17 +66,22 @@ class Ledger:
         self._waiters: list[tuple[Mapping[TopicPartition, int], asyncio.Future[None]]] = []
 
     @classmethod
-    def open(cls, path: Path, *, patience: float = PATIENCE) -> Ledger:
-        """Create or open the file. `patience` is how long a reader waits for a lock. Raises `StorageUnusable`."""
+    def open(cls, path: Path, *, patience: float = PATIENCE, log_start: LogStart = lambda _: 0) -> Ledger:
+        """Create or open the file. `patience` is how long a reader waits for a lock, `log_start` tells from
+        which offset on the log has a partition's records. Raises `StorageUnusable`."""
         database = open_database(path)
         try:
-            return cls(path, database, patience=patience)
+            return cls(path, database, patience=patience, log_start=log_start)
         except StorageUnusable:
             database.close()
             raise
         except sqlite3.Error as error:
             database.close()
             raise StorageUnusable(f"cannot use the ledger {path}: {error}") from None
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     def close(self) -> None:
         """Waits for questions that are under way: SQLite does not survive a close below another thread's feet."""
@@ -87,6 +102,7 @@ class Ledger:
         same entries may be applied again), and `LedgerGap` if entries are missing in between.
         """
         ahead: dict[TopicPartition, int] = {}
+        fresh: list[Entry] = []
         try:
             with self._transaction():
                 for entry in entries:
@@ -95,17 +111,28 @@ class Ledger:
                     if expected is not None and entry.offset < expected:
                         continue
                     if expected is not None and entry.offset > expected:
-                        raise LedgerGap(
-                            f"the ledger {self._path} ends at {tp.topic}[{tp.partition}]@{expected}, but "
-                            f"{entry.offset} came: delete it, and it is rebuilt from the log"
-                        )
-                    self._projector.project(entry)
+                        self._judge_gap(tp, expected, entry.offset)
+                    fresh.append(entry)
                     ahead[tp] = entry.offset + 1
+                self._projector.project(fresh)
                 self._connection.executemany(_SET_OFFSET, [(*tp, offset) for tp, offset in ahead.items()])
         except sqlite3.Error as error:
             raise StorageUnusable(f"the ledger did not take the entries: {error}") from None
         self._next.update(ahead)
         self._wake()
+
+    def _judge_gap(self, tp: TopicPartition, expected: int, came: int) -> None:
+        """A gap is right where records were compacted away, or retired before this ledger could read them.
+        Anything else the log still has, and its absence here means that the two files do not belong together.
+        """
+        if tp.topic in COMPACTED:
+            return
+        if max(expected, self._log_start(tp)) < came:
+            raise LedgerGap(
+                f"the ledger {self._path} ends at {tp.topic}[{tp.partition}]@{expected}, but "
+                f"{came} came: delete it, and it is rebuilt from the log"
+            )
+        log.warning("%s[%d]@%d to %d were retired from the log before the ledger read them", *tp, expected, came - 1)
 
     def offsets(self) -> dict[TopicPartition, int]:
         """The next offset expected of each partition that was read."""
@@ -171,13 +198,13 @@ class Ledger:
     def _create(self) -> None:
         empty = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if not empty and version != _SCHEMA_VERSION:
+        if not empty and version != SCHEMA_VERSION:
             raise StorageUnusable(
                 f"the ledger {self._path} was made by another version of Rescind:"
                 " delete it, and it is rebuilt from the log"
             )
         # Whole or not at all: a file with half of its tables would pass for a ledger.
-        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -224,7 +251,8 @@ class Ledger:
                     database.conn.execute("ROLLBACK")
 
     def _has(self, wanted: Mapping[TopicPartition, int]) -> bool:
-        return all(self._next.get(tp, 0) >= offset for tp, offset in wanted.items())
+        # What was retired before this ledger began will never come.
+        return all(max(self._next.get(tp, 0), self._log_start(tp)) >= offset for tp, offset in wanted.items())
 
     def _wake(self) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rescind import cli_keys, cli_partners
+from rescind import cli_doctor, cli_keys, cli_partners
 from rescind.client import Client
 from rescind.failing import run
 from rescind.importing import Import, Options, Summary
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_partners.app, name="partners")
 app.add_typer(cli_keys.app, name="keys")
+app.command()(cli_doctor.doctor)
 
 
 class OnError(StrEnum):

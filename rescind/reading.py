@@ -23,7 +23,7 @@ CRAWLERS = ("occurred_at", "site", "category", "agent", "choice")
 
 #: Characters of a wrong header that a message shows.
 _SHOWN = 200
-#: RFC 3339, section 5.6, and what Python's own `isoformat` writes.
+#: A version, as far as it is worth converting.
 _DIGITS = re.compile(r"[0-9]{1,30}")
 #: What the csv module says, in words for those who made the file.
 _CSV_ERRORS = {"unexpected end of data": "a quoted field does not end"}
@@ -135,7 +135,7 @@ def _crawler(row: dict[str, str]) -> dict[str, Any]:
 def _general(row: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in row.items() if value != "" or name in GENERAL}
     if "version" in fields:
-        # More digits than any version has are not even converted: that takes time, or fails.
+        # More digits than that take time, or fail.
         if not _DIGITS.fullmatch(fields["version"]):
             raise InvalidInput("version: not a whole number from 0 to 2^63 - 1")
         fields["version"] = int(fields["version"])

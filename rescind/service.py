@@ -19,12 +19,13 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from agents.app import Parts, acting_app, recording_app
+from agents.app import GROUP, Parts, acting_app, recording_app
 from agents.projection import Recorder
 from agents.retrying import Backoff
 from agents.webhooks import HttpSender
 from gateway import Context, Readiness, create_app, listening
 from ledger import KeyStore, Ledger, Role
+from rescind.signals import ending
 from streams.clock import Clock, utc_now
 from streams.errors import LogInUse, RescindError, StorageUnusable
 from streams.log import Log
@@ -55,13 +56,13 @@ class Started:
 async def serve(
     settings: Settings, *, announce: Callable[[Started], None] | None = None, until_stdin_ends: bool = False
 ) -> None:
-    """Run until SIGINT or SIGTERM; for a program that started it, also until that program is gone.
+    """Run until SIGINT, SIGTERM or SIGHUP; for a program that started it, also until that program is gone.
 
     Raises a `RescindError` when it cannot start, or when a part of it fails for good.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *ending()):
         loop.add_signal_handler(number, stopping.set)
     if until_stdin_ends:
         _at_end_of(sys.stdin.fileno(), stopping.set)
@@ -103,12 +104,15 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         listener = stack.enter_context(_data_dir_and_port(settings))
         journal = Log(settings.log_url)
         stack.callback(journal.close)
+        # Before anything is made: keys that a failed start makes would never be shown.
+        journal.own(GROUP)
         sealer = Sealer(settings.sealing_key) if settings.sealing_key else Sealer.from_file(settings.sealing_path)
         keys = KeyStore.open(settings.keys_path)
         stack.callback(keys.close)
         operator_key, platform_key = _first_keys(keys, clock)
-        ledger = Ledger.open(settings.ledger_path)
+        ledger = Ledger.open(settings.ledger_path, log_start=journal.start_offset)
         stack.callback(ledger.close)
+        await _belong_together(journal, ledger)
         recorder = Recorder(ledger)
         stack.callback(recorder.close)
         sender = HttpSender(settings.delivery_timeout, allow_private=settings.allow_private_partners)
@@ -118,6 +122,8 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         apps = [acting_app(parts), recording_app(parts, ledger, recorder)]
         await stack.enter_async_context(_faust(apps, failure))
+        # Now that each group has said what it reads.
+        journal.begin_upkeep(settings.retention)
         context = Context(
             settings=settings,
             ledger=ledger,
@@ -168,6 +174,18 @@ def _bind(host: str, port: int) -> socket.socket:
         raise RescindError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
+async def _belong_together(journal: Log, ledger: Ledger) -> None:
+    """Refuse a log that is older than the ledger, as after a restored backup: the ledger would take what comes
+    next for what it knows."""
+    offsets = ledger.offsets()
+    ends = [await journal.end_offsets(topic) for topic in {tp.topic for tp in offsets}]
+    if any(offsets.get(tp, 0) > end for each in ends for tp, end in each.items()):
+        raise StorageUnusable(
+            f"the ledger knows more than the log has, so the log is an older one: delete {ledger.path} with its -wal "
+            "and -shm, and it is rebuilt from the log"
+        )
+
+
 def _first_keys(keys: KeyStore, clock: Clock) -> tuple[str | None, str | None]:
     if keys.list():
         return None, None
@@ -213,7 +231,8 @@ async def _watch(app: Any, failure: asyncio.Future[None]) -> None:
     await app.wait_until_stopped()
     if not failure.done():
         reason = app.crash_reason
-        failure.set_exception(ServiceFailed(f"the agents of {app.conf.id} stopped: {reason!r}"))
+        said = str(reason) if isinstance(reason, RescindError) else repr(reason)
+        failure.set_exception(ServiceFailed(f"the agents of {app.conf.id} stopped: {said}"))
 
 
 def _readiness(apps: list[Any], failure: asyncio.Future[None]) -> Readiness:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from streams import events
 from streams.errors import Undecodable
-from streams.names import EventId
+from streams.names import MEANINGS, EventId
 
 CONTENT_TYPE = b"application/cloudevents+json"
 STRUCTURED_HEADERS: tuple[tuple[str, bytes], ...] = (("content-type", CONTENT_TYPE),)
@@ -118,8 +118,16 @@ def explain(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False)[:5]:
         where = ".".join(str(step) for step in problem["loc"])
-        parts.append(f"{where}: {problem['msg']}" if where else problem["msg"])
+        parts.append(f"{where}: {in_words(problem)}" if where else in_words(problem))
     return "; ".join(parts)
+
+
+def in_words(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's errors, for people: what a name looks like, and not the pattern that says so."""
+    context = problem.get("ctx", {})
+    if problem["type"] == "value_error":
+        return str(context["error"])
+    return MEANINGS.get(context.get("pattern", ""), str(problem["msg"]))
 
 
 def rfc3339(time: datetime) -> str:

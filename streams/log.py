@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import faust
 
+from streams.embedded.holding import HeldBack
+from streams.embedded.maintenance import Upkeep
+from streams.embedded.opening import path_of
 from streams.embedded.states import StateFile
 from streams.embedded.store import LogStore
 from streams.embedded.tables import Retake, SourcedTable, Tables
 from streams.embedded.transport import Assignor
-from streams.errors import InvalidInput
 from streams.records import Position, Record, TopicPartition
-from streams.topics import ALL, TopicSpec
+from streams.topics import ALL, TopicSpec, kept_for
 from streams.workarounds import QuietMonitor
 
 #: Records of one poll, of all partitions together (of one: `MAX_PARTITION_RECORDS` of the transport). One
@@ -35,14 +37,12 @@ class Log:
     """The embedded log of one process. Open it once, close it last."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "sqlite" or not parts.path:
-            raise InvalidInput(f"RESCIND_LOG must be sqlite:///path/to/log.sqlite, not {url!r}")
-        path = Path("/" + unquote(parts.path).lstrip("/"))
+        path = path_of(url)
         # Faust parses URLs by other rules than ours; what it is given has only one reading.
         self._url = f"sqlite://{quote(str(path))}"
         self._store = LogStore.shared(path)
         self._store.create_topics(ALL)
+        self._upkeep: Upkeep | None = None
         self._data_dirs: dict[Any, Path] = {}
         self._files: list[StateFile] = []
 
@@ -54,8 +54,16 @@ class Log:
         """See `streams.records.Appender`."""
         return await self._store.end_offsets(topic)
 
+    def own(self, group: str) -> None:
+        """Be the one process that consumes as `group`, until this log closes. Raises `LogInUse`."""
+        self._store.own_group(group)
+
     def new_app(self, group: str, data_dir: Path) -> Any:
-        """A Faust app that consumes as `group`. At least once: what is not committed comes again."""
+        """A Faust app that consumes as `group`. At least once: what is not committed comes again.
+
+        Raises `LogInUse` if another process does so already.
+        """
+        self.own(group)
         own_dir = data_dir / "faust"
         own_dir.mkdir(parents=True, exist_ok=True)
         app = faust.App(
@@ -98,7 +106,26 @@ class Log:
         )  # fmt: skip
         return app.tables.add(table)
 
+    def start_offset(self, tp: TopicPartition) -> int:
+        """The partition's log start: records below were retired, and their absence is no loss."""
+        return self._store.start(tp)
+
+    def begin_upkeep(self, retention: float | None = None) -> None:
+        """Compact and retire beside the work until the log closes: for the one service that owns its groups.
+
+        `retention` is how many seconds records are kept where they expire; None means for ever.
+        """
+        specs = kept_for(ALL, retention)
+        self._upkeep = Upkeep(self._store, {spec.name: spec for spec in specs})
+        self._upkeep.start()
+
+    def held_back(self) -> tuple[HeldBack, ...]:
+        """What is kept beyond its retention, because a group has not committed past it yet."""
+        return () if self._upkeep is None else self._upkeep.held
+
     def close(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.stop()
         for file in self._files:
             file.close()
         self._store.release()

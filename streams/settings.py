@@ -31,10 +31,17 @@ class Settings(BaseSettings):
     delivery_timeout: Annotated[float, Field(gt=0)] = 15.0
     retry_base: Annotated[float, Field(gt=0)] = 1.0
     retry_cap: Annotated[float, Field(gt=0)] = 3600.0
+    #: How long the log keeps what everybody has handled; None means for ever.
+    retention_days: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def log_url(self) -> str:
         return self.log or f"sqlite://{quote(str(self.data_dir.absolute() / 'log.sqlite'))}"
+
+    @property
+    def retention(self) -> float | None:
+        """In seconds."""
+        return None if self.retention_days is None else self.retention_days * 86_400
 
     @property
     def ledger_path(self) -> Path:

@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 
 import orjson
 
-from streams.embedded import schema
+from streams.embedded import retention, schema
+from streams.embedded.opening import connect
+from streams.embedded.owning import Owner
 from streams.embedded.schema import SHIFT, StoredRecord
+from streams.embedded.trouble import explain
 from streams.embedded.writer import GroupWriter, Row, durable
 from streams.errors import LogUnavailable, StorageUnusable
 from streams.partitioning import partition_of
 from streams.records import Position, Record, TopicPartition
-from streams.topics import TopicSpec
+from streams.topics import Cleanup, TopicSpec
 
 Headers = Sequence[tuple[str, bytes]]
 R = TypeVar("R")
@@ -37,17 +40,19 @@ class LogStore:
         self._references = 0
         self._topics: dict[str, tuple[int, int]] = {}
         self._ends: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
         self._tps: dict[tuple[str, int], int] = {}
         self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self._round_robin = itertools.count()
-        connection = schema.connect(path, writable=True)
-        self._reader = schema.connect(path, writable=False)
+        connection = connect(path, writable=True)
+        self._reader = connect(path, writable=False)
         self._read_pool = ThreadPoolExecutor(1, thread_name_prefix="log-reader")
         try:
             self._load(connection)
         except sqlite3.Error as error:
-            raise StorageUnusable(f"cannot read the log {path}: {error}") from None
-        self._writer = GroupWriter(connection, self._ends, self._wake_waiters)
+            raise StorageUnusable(f"cannot read the log {path}: {explain(error, path)}") from None
+        self._owner = Owner(path)
+        self._writer = GroupWriter(connection, self._ends, self._wake_waiters, path=path, reload=self._reload)
 
     @classmethod
     def shared(cls, path: Path) -> LogStore:
@@ -78,15 +83,21 @@ class LogStore:
         self._writer.close()
         self._read_pool.shutdown()
         self._reader.close()
+        self._owner.release()
 
     # -- topics
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """Create what is missing. An existing topic keeps its partitions: keys must stay where they are.
+        """Create what is missing, and add partitions where more are wanted. There are never fewer than there
+        were. Keys go by the new number from then on, so a key's older records may stand elsewhere.
 
         Raises `LogUnavailable`, also for a number of partitions that cannot be.
         """
-        missing = [spec for spec in specs if spec.name not in self._topics]
+        missing = [
+            spec
+            for spec in specs
+            if spec.partitions > (self.partitions(spec.name) or 0) or not self.partitions(spec.name)
+        ]
         if not missing:
             return
         for spec in missing:
@@ -94,10 +105,7 @@ class LogStore:
                 raise LogUnavailable(f"topic {spec.name} cannot have {spec.partitions} partitions")
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT OR IGNORE INTO topics (name, partitions, cleanup) VALUES (?, ?, ?)",
-                [(spec.name, spec.partitions, spec.cleanup) for spec in missing],
-            )
+            connection.executemany(schema.ADD_TOPIC, [(spec.name, spec.partitions, spec.cleanup) for spec in missing])
 
         self._writer.call(insert).result()
         self._load_topics(self._read(self._all, schema.TOPICS).result())
@@ -116,12 +124,17 @@ class LogStore:
 
     # -- appending
 
-    def append_nowait(self, records: Sequence[tuple[TopicPartition, Record]]) -> Future[list[tuple[int, int]]]:
-        """Hand records to the writer. The result is each one's (offset, timestamp in ms), once on disk."""
+    def append_nowait(
+        self, records: Sequence[tuple[TopicPartition, Record]], *, patient: bool = False
+    ) -> Future[list[tuple[int, int]]]:
+        """Hand records to the writer. The result is each one's (offset, timestamp in ms), once on disk.
+
+        A patient append waits for room on a disk that is full, where others fail.
+        """
         rows: list[Row] = [
             (self._tp(*tp), record.key, record.value, pack_headers(record.headers)) for tp, record in records
         ]
-        return self._writer.append(rows)
+        return self._writer.append(rows, patient=patient)
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """Append durably; see `streams.records.Appender`."""
@@ -153,6 +166,10 @@ class LogStore:
         first: int | None = rows[0][0]
         return self.end(tp) if first is None else first
 
+    def start(self, tp: TopicPartition) -> int:
+        """The partition's log start: everything below was retired. Compaction leaves it where it is."""
+        return self._starts.get(self._tp(*tp), 0)
+
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """See `streams.records.Appender`."""
         tps = [TopicPartition(topic, number) for number in range(self._topic(topic)[1])]
@@ -167,6 +184,10 @@ class LogStore:
 
     # -- consumer groups
 
+    def own_group(self, group: str) -> None:
+        """Be the one process that consumes as a group, until the store closes. Raises `LogInUse`."""
+        self._owner.own(group)
+
     async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Store the offsets that a consumer group wants next."""
         await durable(self._writer.commit(group, [(self._tp(*tp), at) for tp, at in offsets.items()]))
@@ -178,11 +199,53 @@ class LogStore:
         known = [(tp, at) for tp, at in rows if tp >> SHIFT in names]
         return {TopicPartition(names[tp >> SHIFT], tp & (1 << SHIFT) - 1): at for tp, at in known}
 
+    async def subscribe(self, group: str, topics: Iterable[str]) -> None:
+        """Keep for a group what it has not committed of these topics yet, also before its first commit."""
+        wanted = {(group, self._topic(topic)[0]) for topic in topics}
+        known = set(await durable(self._read(self._all, schema.SUBSCRIPTIONS, (group,))))
+        if new := sorted(wanted - known):
+            await durable(self._writer.call(lambda connection: connection.executemany(schema.SUBSCRIBE, new).rowcount))
+
+    def forget_group(self, group: str) -> None:
+        """Forget what a group has committed: nothing is kept for it any more."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            for table in ("commits", "subscriptions"):
+                connection.execute(f"DELETE FROM {table} WHERE consumer_group = ?", (group,))
+
+        self._writer.call(forget).result()
+
+    # -- for upkeep; see `streams.embedded.maintenance`
+
+    def topics(self) -> list[tuple[str, int, int, Cleanup]]:
+        """Each topic's name, number, partitions and cleanup."""
+        rows: list[tuple[str, int, int, Cleanup]] = self._read(self._all, schema.ALL_TOPICS).result()
+        return rows
+
+    def end_of(self, tp: int) -> int:
+        return self._ends.get(tp, 0)
+
+    def write(self, function: Callable[[sqlite3.Connection], int]) -> int:
+        """Run something short in a transaction of the writer's, and wait for it. Raises `LogUnavailable`."""
+        answer: int = self._writer.call(function).result()
+        return answer
+
+    def retire(self, tp: int, upto: int) -> int:
+        """Drop the records of a partition below an offset, unless a group wants them. Its log start then."""
+        start = self.write(lambda connection: retention.retire(connection, tp, upto))
+        self._starts[tp] = start
+        return start
+
     # -- inside
 
     def _load(self, connection: sqlite3.Connection) -> None:
+        self._ends.update(self._reload(connection))
+
+    def _reload(self, connection: sqlite3.Connection) -> dict[int, int]:
+        """What another process may have changed: topics and starts, and the ends. In the writer's thread."""
         self._load_topics(connection.execute(schema.TOPICS).fetchall())
-        self._ends.update(schema.read_ends(connection))
+        self._starts.update(schema.read_starts(connection))
+        return schema.read_ends(connection)
 
     def _load_topics(self, rows: Iterable[tuple[int, str, int]]) -> None:
         self._topics.update({name: (identity, partitions) for identity, name, partitions in rows})
@@ -212,7 +275,7 @@ class LogStore:
             try:
                 return function(*args)
             except sqlite3.Error as error:
-                raise LogUnavailable(f"the log {self.path} cannot be read: {error}") from None
+                raise LogUnavailable(f"the log {self.path} cannot be read: {explain(error, self.path)}") from None
 
         try:
             return self._read_pool.submit(explained)

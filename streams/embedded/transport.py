@@ -139,14 +139,17 @@ class Consumer(FaustConsumer):
         self._positions.update(partitions)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go back to the commits; where there is none, to the beginning. A changelog stays where its
-        table has read to."""
+        """Go back to the commits; where there is none, to the beginning, as also where what was committed is
+        retired since. A changelog stays where its table has read to."""
+        await self._store.subscribe(self._group, {tp.topic for tp in self._assigned if not self._is_changelog_tp(tp)})
         committed = await self._store.committed(self._group)
         positions = {}
         for tp in self._assigned:
             if not self._is_changelog_tp(tp):
                 known = committed.get(TopicPartition(*tp))
-                positions[tp] = await self._store.earliest(TopicPartition(*tp)) if known is None else known
+                if known is None or known < self._store.start(TopicPartition(*tp)):
+                    known = await self._store.earliest(TopicPartition(*tp))
+                positions[tp] = known
         self._positions.update(positions)
         return positions
 
@@ -204,8 +207,10 @@ class Consumer(FaustConsumer):
                 read = self._read_offset[tp]
                 if read is not None and message.offset < read:
                     continue
-                if read and message.offset > read + 1 and self.app.topics.acks_enabled_for(message.topic):
-                    await self._add_gap(tp, read + 1, message.offset)
+                if read is not None and message.offset > read + 1 and self.app.topics.acks_enabled_for(message.topic):
+                    # Up to the message, without it: Faust's own would count it as handled. And also behind
+                    # offset 0, where Faust forgets the gap, and never commits again.
+                    await self._add_gap(tp, read + 1, message.offset - 1)
                 await self.callback(message)
                 self._read_offset[tp] = message.offset
                 taken += 1
@@ -245,9 +250,14 @@ class Consumer(FaustConsumer):
         records = {}
         for tp, rows in zip(ready, found, strict=True):
             # Somebody may have sought elsewhere while the thread read.
-            if rows and self._positions.get(tp) == starts[tp]:
+            if self._positions.get(tp) != starts[tp]:
+                continue
+            if rows:
                 self._positions[tp] = rows[-1].offset + 1
                 records[tp] = rows
+            else:
+                # All that was there is retired.
+                self._positions[tp] = max(starts[tp], self._store.start(TopicPartition(*tp)))
         return records
 
     def _to_message(self, tp: TP, record: StoredRecord) -> ConsumerMessage:
@@ -319,7 +329,9 @@ class Producer(FaustProducer):
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         record = Record(topic, key, value, partition, _header_pairs(headers))
         tp = self._store.place(record)
-        stored = self._store.append_nowait([(tp, record)])
+        # Nobody repeats a table's change.
+        patient = topic in self.app.tables.changelog_topics
+        stored = self._store.append_nowait([(tp, record)], patient=patient)
         sent = asyncio.ensure_future(_metadata(tp, stored))
         self._in_flight.add(sent)
         sent.add_done_callback(lambda done: self._landed(topic, done))

@@ -12,13 +12,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from streams.embedded import schema
+from streams.embedded.trouble import explain, passes
 from streams.errors import LogUnavailable
 
 #: Rows of one transaction at most: bounds both latency and the memory that waits.
 MAX_BATCH = 4_000
+#: Seconds between two looks at what other processes appended, while there is nothing to do.
+_LISTEN = 0.03
+#: Seconds between two attempts to write what waits for room on the disk.
+_RETRY = 0.25
 
 #: tp, key, value, headers
 Row = tuple[int, bytes | None, bytes | None, bytes | None]
@@ -28,6 +34,7 @@ Row = tuple[int, bytes | None, bytes | None, bytes | None]
 class _Append:
     rows: Sequence[Row]
     done: Future[list[tuple[int, int]]]
+    patient: bool
 
 
 @dataclass(slots=True)
@@ -50,7 +57,8 @@ class GroupWriter:
     """Owns the one writing connection. Every method may be called from any thread.
 
     A failed transaction fails exactly those who waited for it; nothing of it is on disk, and the next
-    one starts from the offsets that are.
+    one starts from the offsets that are. Patient appends alone outlive a disk without room: they wait for
+    it, in their order.
     """
 
     def __init__(
@@ -59,12 +67,21 @@ class GroupWriter:
         ends: dict[int, int],
         on_appended: Callable[[], None],
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        *,
+        path: Path | None = None,
+        reload: Callable[[sqlite3.Connection], dict[int, int]] = schema.read_ends,
     ) -> None:
         self._connection = connection
         self._ends = ends
         self._on_appended = on_appended
         self._now_ms = now_ms
+        self._path = path
+        #: Reads the ends anew when another process has written.
+        self._reload = reload
         self._jobs: deque[_Job] = deque()
+        #: Patient appends that found no room, and the moment of their next attempt.
+        self._held: deque[_Job] = deque()
+        self._retry_at = 0.0
         self._wake = threading.Condition()
         self._closing = False
         #: SQLite's count of what other connections changed; None until it is known.
@@ -72,9 +89,12 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def append(self, rows: Sequence[Row]) -> Future[list[tuple[int, int]]]:
-        """Append rows in order. The result is each row's (offset, timestamp in ms)."""
-        job = _Append(rows, Future())
+    def append(self, rows: Sequence[Row], *, patient: bool = False) -> Future[list[tuple[int, int]]]:
+        """Append rows in order. The result is each row's (offset, timestamp in ms).
+
+        A patient append does not fail for want of room, unless the log closes: for what nobody repeats.
+        """
+        job = _Append(rows, Future(), patient)
         self._put(job)
         return job.done
 
@@ -103,16 +123,19 @@ class GroupWriter:
             if self._closing:
                 job.done.set_exception(LogUnavailable("the log is closed"))
                 return
-            self._jobs.append(job)
+            waits = self._held and _is_patient(job)
+            (self._held if waits else self._jobs).append(job)
             self._wake.notify()
 
     def _run(self) -> None:
         try:
-            while batch := self._take():
+            while (batch := self._take()) is not None:
                 # From here on nobody can cancel; who did so before is not written for.
-                wanted = [job for job in batch if job.done.set_running_or_notify_cancel()]
+                wanted = [job for job in batch if job.done.running() or job.done.set_running_or_notify_cancel()]
                 if wanted:
                     self._write(wanted)
+                elif not batch:
+                    self._listen()
         finally:
             self._give_up()
 
@@ -120,23 +143,50 @@ class GroupWriter:
         """The thread ends. If that was not asked for, whoever waits or comes later must hear of it."""
         with self._wake:
             self._closing = True
-            left = list(self._jobs)
+            left = [*self._held, *self._jobs]
+            self._held.clear()
             self._jobs.clear()
         for job in left:
-            if job.done.set_running_or_notify_cancel():
+            if job.done.running() or job.done.set_running_or_notify_cancel():
                 job.done.set_exception(LogUnavailable("the log's writer has stopped"))
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[_Job] | None:
+        """The next jobs; an empty list when it is time to listen, None at the end."""
         with self._wake:
-            while not self._jobs and not self._closing:
-                self._wake.wait()
+            if not self._jobs and not self._closing:
+                self._wake.wait(_LISTEN)
+            if self._closing and not self._jobs and not self._held:
+                return None
             batch: list[_Job] = []
             rows = 0
-            while self._jobs and rows < MAX_BATCH:
-                job = self._jobs.popleft()
-                rows += len(job.rows) if isinstance(job, _Append) else 1
-                batch.append(job)
+            if self._held and (self._closing or time.monotonic() >= self._retry_at):
+                rows = _move(self._held, batch, rows)
+            _move(self._jobs, batch, rows)
             return batch
+
+    def _listen(self) -> None:
+        """Take note of what other processes appended."""
+        before = dict(self._ends)
+        try:
+            self._reload_if_changed(dict(before))
+        except sqlite3.Error:
+            # Whoever reads or writes next says what it is.
+            return
+        if self._ends != before:
+            self._on_appended()
+
+    def _hold(self, batch: Sequence[_Job]) -> list[_Job]:
+        """Put aside what waits for room, in its order; the rest is what must fail now."""
+        with self._wake:
+            if self._closing:
+                return list(batch)
+            self._held.extendleft(job for job in reversed(batch) if _is_patient(job))
+            if self._held:
+                # What came meanwhile may not overtake them.
+                self._held.extend(job for job in self._jobs if _is_patient(job))
+                self._jobs = deque(job for job in self._jobs if not _is_patient(job))
+                self._retry_at = time.monotonic() + _RETRY
+            return [job for job in batch if not _is_patient(job)]
 
     def _write(self, batch: list[_Job]) -> None:
         ends = dict(self._ends)
@@ -147,8 +197,9 @@ class GroupWriter:
             self._connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of whatever it was
             self._roll_back()
-            for job in batch:
-                job.done.set_exception(LogUnavailable(f"the log did not take the records: {error}"))
+            reason = f"the log did not take the records: {explain(error, self._path)}"
+            for job in self._hold(batch) if passes(error, self._path) else batch:
+                job.done.set_exception(LogUnavailable(reason))
             return
         # Readers may see the records from here on, and not a moment earlier: only now are they on disk.
         self._ends.update(ends)
@@ -190,17 +241,31 @@ class GroupWriter:
     def _reload_if_changed(self, ends: dict[int, int]) -> None:
         """Another process may have appended since: its records have taken offsets that we believe free."""
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._version:
-            ends.update(schema.read_ends(self._connection))
-            # They are on disk, whatever becomes of our own transaction.
-            self._ends.update(ends)
-            self._version = version
+        if version == self._version:
+            return
+        ends.update(self._reload(self._connection))
+        # They are on disk, whatever becomes of our own transaction.
+        self._ends.update(ends)
+        self._version = version
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself, and a connection that is lost has nothing to roll back.
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _is_patient(job: _Job) -> bool:
+    return isinstance(job, _Append) and job.patient
+
+
+def _move(source: deque[_Job], batch: list[_Job], rows: int) -> int:
+    """Move jobs into a batch until it is full."""
+    while source and rows < MAX_BATCH:
+        job = source.popleft()
+        rows += len(job.rows) if isinstance(job, _Append) else 1
+        batch.append(job)
+    return rows
 
 
 async def durable(future: Future[Any]) -> Any:

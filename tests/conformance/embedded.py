@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from streams.embedded.maintenance import Upkeep
 from streams.embedded.schema import SHIFT
 from streams.embedded.store import LogStore, unpack_headers
 from streams.log import Log
@@ -33,6 +35,7 @@ class Embedded:
         return self.log
 
     def create(self, *topics: TopicSpec) -> None:
+        self._topics = (*self._topics, *topics)
         LogStore.borrowed(self._path).create_topics(topics)
 
     def app(self, group: str) -> Any:
@@ -70,6 +73,13 @@ class Embedded:
         finally:
             with self._connection() as other:
                 other.execute("DROP TRIGGER refusal")
+
+    def upkeep(self, later: float = 0.0) -> None:
+        store = LogStore.borrowed(self._path)
+        specs = {spec.name: spec for spec in self._topics}
+        upkeep = Upkeep(store, specs, lambda: round((time.time() + later) * 1000), dirty=lambda _: 1)
+        upkeep.round()
+        upkeep.stop()
 
     def restart(self) -> None:
         self.log.close()

@@ -60,6 +60,10 @@ class Engine(Protocol):
         """Inside, the log takes no record of `topic`, or no commit if that is None."""
         ...
 
+    def upkeep(self, later: float = 0.0) -> None:
+        """Let the log compact and retire all that is due `later` seconds from now, by the topics' settings."""
+        ...
+
     def restart(self) -> None:
         """Close the log and open it again, with nothing of the former one left in memory."""
         ...

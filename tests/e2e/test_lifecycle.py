@@ -98,7 +98,7 @@ async def deaf_partner() -> AsyncIterator[tuple[str, asyncio.Event]]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_stops_it_in_time_though_a_partner_hangs(tmp_path: Path, number: signal.Signals) -> None:
     async with deaf_partner() as (url, waiting):
         service = await ServiceProcess.start(Launch(tmp_path))
@@ -224,6 +224,31 @@ async def test_a_ledger_that_was_deleted_is_rebuilt(tmp_path: Path) -> None:
         after = await here.until(lambda lag: lag["totals"] == before["totals"])
         assert after["partners"][0]["acknowledged"] == 50
         assert len(here.partners["p"].seen.notices) == 50
+
+
+async def test_a_log_that_is_older_than_the_ledger_is_one_line(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.register({"p": Cast(("ai",))})
+        await here.service.stop()
+        backup = {file: file.read_bytes() for file in tmp_path.glob("log.sqlite*") if file.suffix != ".lock"}
+        await here.start()
+        with here.platform() as client:
+            client.post_toggles([toggle(1)])
+        await here.until(lambda lag: lag["partners"][0]["acknowledged"] == 1)
+        await here.service.stop()
+        for file in tmp_path.glob("log.sqlite*"):
+            file.unlink()
+        for file, content in backup.items():
+            file.write_bytes(content)
+        words = ("up", "--data", str(tmp_path), "--port", "0")
+        assert "the log is an older one" in one_line(await asyncio.to_thread(rescind, *words))
+        assert (await asyncio.to_thread(rescind, "doctor", "--data", str(tmp_path))).returncode == 2
+        for file in tmp_path.glob("ledger.sqlite*"):
+            file.unlink()
+        await here.start()
+        with here.platform() as client:
+            client.post_toggles([toggle(2)])
+        await here.until(lambda lag: lag["totals"]["toggles"] == 1 and lag["partners"][0]["acknowledged"] == 1)
 
 
 async def test_a_bad_message_on_the_log_stops_nobody(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_extension_attributes_ride_along() -> None:
         (changed(type="io.rescind.nothing"), "unknown event type"),
         (changed(source=""), "source"),
         (changed(id=None), "string"),
-        (changed(id="white space"), "pattern"),
+        (changed(id="white space"), "^not an id, "),
         (changed(time=None), "time is missing"),
         (changed(time="yesterday"), "RFC 3339"),
         (changed(time="2026-01-01T12:00:00"), "zone"),

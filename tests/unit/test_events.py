@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streams.cloudevents import TYPES, Envelope, decode, encode, rfc3339
+from streams.cloudevents import TYPES, Envelope, decode, encode, explain, rfc3339
 from streams.events import (
     BatchFailed,
     Choice,
@@ -78,3 +78,18 @@ def test_a_deadline_is_always_a_date(within: int) -> None:
     for name in ("receive_within", "complete_within"):
         with pytest.raises(ValidationError, match=name):
             PartnerChanged.model_validate(fields | {name: within})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("subject", "nokind", "subject: not a subject, which is kind:id without white space, such as blog:"),
+        ("purpose", "A B", "purpose: not a purpose, which is a slug of up to 64 characters, such as ai-training"),
+        ("occurred_at", "yesterday", "occurred_at: not a time by RFC 3339 with its zone"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words(field: str, value: str, told: str) -> None:
+    fields = {"subject": "user:1", "purpose": "ai", "choice": "opt_out", "occurred_at": "2026-01-01T00:00:00Z"}
+    with pytest.raises(ValidationError) as caught:
+        ConsentToggled.model_validate(fields | {field: value})
+    assert explain(caught.value).startswith(told)

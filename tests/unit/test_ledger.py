@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -301,10 +302,9 @@ def test_replays_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_a_repeated_event_at_a_later_offset_changes_nothing_but_the_offset(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.apply([issued(0, 1), delivered(0, 0, 0)])
+    ledger.apply([issued(0, 1), delivered(0, 0, 0), failed(1)])
     before = dump(tmp_path / "ledger.sqlite")
-    again = issued(1, 1)
-    ledger.apply([again, delivered(1, 0, 0, 9)])
+    ledger.apply([issued(1, 1), failed(2), delivered(3, 0, 0, 9)])
     after = dump(tmp_path / "ledger.sqlite")
     assert before.pop("offsets") != after.pop("offsets")
     assert after == before
@@ -317,6 +317,35 @@ def test_a_gap_is_refused_and_nothing_of_the_batch_is_kept(ledger: Ledger, tmp_p
         ledger.apply([issued(1, 2), issued(3, 3)])
     assert dump(tmp_path / "ledger.sqlite") == before
     assert ledger.offsets() == {TopicPartition("rescind.notices", 0): 1}
+
+
+def test_a_gap_that_compaction_left_is_none(ledger: Ledger) -> None:
+    ledger.apply([entry("partners", 0, "r1", partner()), entry("partners", 7, "r2", partner("q", 1))])
+    assert [row.id for row in ledger.partners()] == ["p", "q"]
+    assert ledger.offsets()[TopicPartition("rescind.partners", 0)] == 8
+
+
+def test_a_gap_is_none_if_the_log_has_nothing_of_it_any_more(tmp_path: Path) -> None:
+    starts = {TopicPartition("rescind.notices", 0): 3}
+    ledger = Ledger.open(tmp_path / "ledger.sqlite", log_start=lambda tp: starts.get(tp, 0))
+    ledger.apply([issued(0, 1), issued(3, 3)])
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([issued(5, 5)])
+    # Some of what is missing is retired and some is there: the file is an old one all the same.
+    starts[TopicPartition("rescind.notices", 0)] = 6
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([issued(8, 8)])
+    ledger.apply([issued(6, 6)])
+    ledger.close()
+
+
+async def test_nobody_waits_for_what_was_retired_before_the_ledger_began(tmp_path: Path) -> None:
+    tp = TopicPartition("rescind.notices", 0)
+    ledger = Ledger.open(tmp_path / "ledger.sqlite", log_start=lambda _: 5)
+    await ledger.reached({tp: 5}, timeout=1)
+    with pytest.raises(LedgerBehind):
+        await ledger.reached({tp: 6}, timeout=0.01)
+    ledger.close()
 
 
 def test_a_full_disk_keeps_nothing_and_forgets_nothing(ledger: Ledger, tmp_path: Path) -> None:
@@ -358,7 +387,33 @@ async def test_reached_waits_for_the_projection(ledger: Ledger) -> None:
         await ledger.reached({TopicPartition("rescind.notices", 0): 2}, 0.01)
 
 
+def decided(offset: int, number: int, choice: Choice) -> Entry:
+    data = ConsentChanged(
+        subject="user:1",
+        purpose="ai",
+        choice=choice,
+        retroactive=False,
+        toggle_id=f"t{number}",
+        occurred_at=at(number),
+        accepted_at=at(number),
+    )
+    return entry("decisions", offset, f"changed-{number}", data)
+
+
+def again(offset: int, before: Entry) -> Entry:
+    """The same event, written once more after a crash."""
+    return replace(before, offset=offset)
+
+
 STREAMS: dict[str, list[Entry]] = {
+    "toggles": [toggled(0, 1)[0], toggled(1, 2)[0], again(2, toggled(0, 1)[0])],
+    "decisions": [
+        decided(0, 1, Choice.OPT_OUT),
+        replace(toggled(0, 7)[2], offset=1),
+        decided(2, 2, Choice.OPT_IN),
+        again(3, decided(0, 1, Choice.OPT_OUT)),
+        again(4, replace(toggled(0, 7)[2], offset=1)),
+    ],
     "partners": [
         entry("partners", 0, "r1", partner()),
         entry("partners", 1, "r2", partner("q", 1)),
@@ -380,6 +435,9 @@ STREAMS: dict[str, list[Entry]] = {
         acknowledged(3, 1, AckStatus.REFUSED, None),
         acknowledged(4, 2, AckStatus.IN_PROGRESS, None),
         acknowledged(5, 5, name="q", by="q"),
+        again(6, acknowledged(0, 1, AckStatus.RECEIVED, None)),
+        again(7, acknowledged(2, 1)),
+        again(8, acknowledged(4, 2, AckStatus.IN_PROGRESS, None)),
     ],
 }
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streams.embedded import schema
+from streams.embedded.opening import connect
 from streams.embedded.schema import SHIFT
 from streams.embedded.store import LogStore, pack_headers, unpack_headers
 from streams.embedded.writer import MAX_BATCH, GroupWriter
@@ -50,7 +47,7 @@ class Held:
     """A writer whose thread can be held between two transactions, so that jobs pile up behind it."""
 
     def __init__(self, path: Path) -> None:
-        self.connection = schema.connect(path, writable=True)
+        self.connection = connect(path, writable=True)
         self.connection.execute("INSERT OR IGNORE INTO topics VALUES (1, 't', 2, 'delete')")
         self.notified = 0
         self.ends: dict[int, int] = {}
@@ -202,7 +199,7 @@ def test_if_the_thread_ends_all_the_same_then_whoever_waits_hears(tmp_path: Path
     def broken() -> None:
         raise MemoryError
 
-    connection = schema.connect(tmp_path / "log.sqlite", writable=True)
+    connection = connect(tmp_path / "log.sqlite", writable=True)
     writer = GroupWriter(connection, {}, broken)
     ended = threading.Event()
     hook, threading.excepthook = threading.excepthook, lambda _: ended.set()
@@ -304,11 +301,19 @@ def test_a_topic_cannot_run_into_the_next(tmp_path: Path, partitions: int) -> No
     store.release()
 
 
-def test_an_existing_topic_keeps_its_partitions(tmp_path: Path) -> None:
+def test_an_existing_topic_gets_more_partitions_and_never_fewer(tmp_path: Path) -> None:
     store = LogStore.shared(tmp_path / "log.sqlite")
     store.create_topics([TOPIC])
+    store.append_nowait([(TopicPartition("t", 1), Record("t", None, b"v"))]).result(5)
     store.create_topics([TopicSpec("t", 9)])
-    assert store.partitions("t") == 2
+    assert store.partitions("t") == 9
+    store.create_topics([TOPIC])
+    assert store.partitions("t") == 9
+    assert store.place(Record("t", b"key", None)).partition == store.partition_for("t", b"key")
+    store.release()
+    store = LogStore.shared(tmp_path / "log.sqlite")
+    assert store.partitions("t") == 9
+    assert [store.end(TopicPartition("t", number)) for number in range(9)] == [0, 1, *[0] * 7]
     store.release()
 
 
@@ -333,65 +338,3 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path, prepare: Callable[[Path],
 )
 def test_headers_come_back_as_they_went(headers: tuple[tuple[str, bytes], ...]) -> None:
     assert tuple(unpack_headers(pack_headers(headers))) == headers
-
-
-def test_every_acknowledged_record_survives_a_kill(tmp_path: Path) -> None:
-    path = tmp_path / "log.sqlite"
-    chance = random.Random(7)
-    acknowledged: set[int] = set()
-    committed = 0
-    for _ in range(15):
-        child = subprocess.Popen([sys.executable, "-c", _APPENDER, str(path)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        with child.stdout:
-            child.stdout.readline()
-            time.sleep(chance.uniform(0.0, 0.08))  # the moment of the kill is the test's whole point
-            child.send_signal(signal.SIGKILL)
-            said = child.stdout.read().splitlines(keepends=True)
-        child.wait()
-        # A line that the kill cut short was not said.
-        for kind, number in (line.split() for line in said if line.endswith(b"\n")):
-            if kind == b"appended":
-                acknowledged.add(int(number))
-            else:
-                assert int(number) >= committed
-                committed = int(number)
-        with contextlib.closing(sqlite3.connect(path)) as other:
-            found = [row[0] for row in other.execute("SELECT offset FROM records WHERE tp = ? ORDER BY offset", (TP,))]
-            (at,) = other.execute("SELECT COALESCE(MAX(offset), 0) FROM commits").fetchone()
-            assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert found == list(range(len(found)))
-        assert acknowledged <= set(found)
-        assert committed <= at <= len(found)
-        committed = at
-    assert len(acknowledged) > 100
-
-
-_APPENDER = """
-import sys, threading
-from pathlib import Path
-from streams.embedded.store import LogStore
-from streams.records import Record, TopicPartition
-from streams.topics import TopicSpec
-TP = TopicPartition("t", 0)
-store = LogStore(Path(sys.argv[1]))
-store.create_topics([TopicSpec("t", 2)])
-lock = threading.Lock()
-def say(kind, number):
-    with lock:
-        print(kind, number, flush=True)
-def run():
-    while True:
-        done = store.append_nowait([(TP, Record("t", None, b"v" * 200)) for _ in range(3)]).result()
-        for offset, _ in done:
-            say("appended", offset)
-def commit():
-    while True:
-        with lock:
-            at = store.end(TP)
-            store._writer.commit("g", [(store._tp(*TP), at)]).result()
-            print("committed", at, flush=True)
-print("ready", flush=True)
-for target in (run, run, commit):
-    threading.Thread(target=target).start()
-"""

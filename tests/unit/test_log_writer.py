@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.embedded import schema
+from streams.embedded.opening import connect
 from streams.embedded.writer import GroupWriter
 from streams.errors import LogUnavailable
 
@@ -31,7 +31,7 @@ class LastMoment:
 
 
 def test_nobody_sees_what_was_not_committed(tmp_path: Path) -> None:
-    connection = LastMoment(schema.connect(tmp_path / "log.sqlite", writable=True))
+    connection = LastMoment(connect(tmp_path / "log.sqlite", writable=True))
     ends: dict[int, int] = {}
     woken: list[dict[int, int]] = []
     writer = GroupWriter(connection, ends, lambda: woken.append(dict(ends)))  # type: ignore[arg-type]

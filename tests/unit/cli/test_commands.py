@@ -22,6 +22,7 @@ COMMANDS = [
     ["import"],
     ["status"],
     ["trace"],
+    ["doctor"],
     ["partners"],
     *(["partners", name] for name in ("add", "list", "show", "remove")),
     ["keys"],

@@ -92,7 +92,7 @@ def test_the_service_on_a_port_that_is_taken_is_one_line(service: FakeService, t
     assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_import_that_is_interrupted_keeps_its_progress(
     service: FakeService, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -1,0 +1,42 @@
+"""What stands in a ledger's file and in the file of keys: for people who look after them. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from ledger.store import SCHEMA_VERSION
+from streams.errors import StorageUnusable
+from streams.inspecting import reading
+from streams.records import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """`offsets` are the next ones that the ledger expects; `lanes` tells whose each lane is."""
+
+    ledger_id: str
+    offsets: dict[TopicPartition, int]
+    lanes: dict[int, str]
+
+
+def inspect(path: Path) -> LedgerState:
+    """Raises `StorageUnusable` for the ledger of another version, and `sqlite3.Error` for a damaged file."""
+    with reading(path) as connection:
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if version != SCHEMA_VERSION:
+            raise StorageUnusable("another version of Rescind made it; delete it, and it is rebuilt from the log")
+        ((identity,),) = connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchall()
+        offsets = {TopicPartition(*row[:2]): row[2] for row in connection.execute("SELECT * FROM offsets")}
+        partners = connection.execute("SELECT id, body FROM partners").fetchall()
+    lanes = {orjson.loads(body).get("lane"): partner for partner, body in partners}
+    return LedgerState(identity, offsets, {lane: partner for lane, partner in lanes.items() if isinstance(lane, int)})
+
+
+def keys_in_force(path: Path) -> int:
+    """How many API keys are not revoked. Raises `sqlite3.Error`."""
+    with reading(path) as connection:
+        ((count,),) = connection.execute("SELECT COUNT(*) FROM keys WHERE revoked_at IS NULL").fetchall()
+    return int(count)
