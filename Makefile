@@ -47,6 +47,7 @@ picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a runni
 
 bench: $(VENV)/.dev ## Measure throughput and memory on this machine
 	@$(BIN)/python -m benchmarks.log
+	@$(BIN)/python -m benchmarks.consent
 	@$(BIN)/python -m benchmarks.ledger
 	@$(BIN)/python -m benchmarks.backbone
 

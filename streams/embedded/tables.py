@@ -30,6 +30,11 @@ of this. But then changes of random keys, a page of 4 KiB each, go through the o
 every append waits for. RocksDB (rocksdict) writes a random change in 2 us, reads it in 11 to 23; SQLite, in
 batches as here, 15 and 5 (10 million keys, two cores). The sum is the same, and it is no dependency.
 
+Measured (two cores, others at work): 1 million states were ready after 57 s and took 416 MB as a changelog in
+memory; here 10 million are ready with the service, which takes 105 MB. The consent agent takes 8,500 toggles a
+second instead of 2,300, since no change is sent through Faust; the table alone takes 50,000. To take again runs
+at some 20,000 a second.
+
 What retention removes from the source cannot be taken again. From then on a file that is deleted comes back
 as far as the log reaches.
 

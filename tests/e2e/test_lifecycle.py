@@ -73,7 +73,7 @@ async def test_secrets_and_data_are_for_the_owner_only(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     service = await ServiceProcess.start(Launch(directory))
     await service.stop()
-    for name in ("secret.key", "keys.sqlite", "ledger.sqlite", "log.sqlite"):
+    for name in ("secret.key", "keys.sqlite", "ledger.sqlite", "log.sqlite", "consent.sqlite"):
         assert stat.S_IMODE((directory / name).stat().st_mode) == 0o600, name
 
 
@@ -187,7 +187,7 @@ def test_a_data_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> 
         assert str(bad) in one_line(rescind("up", "--data", str(bad), "--port", "0"))
 
 
-@pytest.mark.parametrize("name", ["log.sqlite", "ledger.sqlite", "keys.sqlite", "secret.key"])
+@pytest.mark.parametrize("name", ["log.sqlite", "ledger.sqlite", "keys.sqlite", "consent.sqlite", "secret.key"])
 def test_a_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x00 this is no database, and no key \xff" * 100)
     assert str(tmp_path / name) in one_line(rescind("up", "--data", str(tmp_path), "--port", "0"))

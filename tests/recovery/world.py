@@ -60,23 +60,25 @@ def _toggle(flip: Flip) -> Envelope:
 
 
 @asynccontextmanager
-async def deciding(log: Log, directory: Path) -> AsyncIterator[Any]:
-    """The app, from its start to the moment when it has committed every toggle, or has crashed."""
+async def deciding(log: Log, directory: Path, number: int) -> AsyncIterator[Any]:
+    """The app, from its start to the moment when it has committed so many toggles, or has crashed."""
     app = consent_app(log, directory)
     async with started(app):
         stopped = asyncio.ensure_future(app.wait_until_stopped())
         async with asyncio.timeout(PATIENCE):
-            while not stopped.done() and committed(directory) < ends(directory, TOGGLES.name):
+            while not stopped.done() and committed(directory) < number:
                 await asyncio.sleep(0.01)
         stopped.cancel()
         yield app
 
 
-async def decide_all(directory: Path) -> Any:
-    """A whole life of the agent, with a clean stop. The stopped app."""
+async def decide_all(directory: Path, number: int | None = None) -> Any:
+    """A whole life of the agent, until it has decided all toggles that there are (or ever were: `number`), with
+    a clean stop. The stopped app."""
     log = open_log(directory)
+    wanted = ends(directory, TOGGLES.name) if number is None else number
     try:
-        async with deciding(log, directory) as app:
+        async with deciding(log, directory, wanted) as app:
             pass
     finally:
         log.close()
