@@ -31,7 +31,7 @@ def create_app(context: Context) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
-    registry = registry_for(context.ledger, context.clock)
+    registry = registry_for(context.ledger, context.clock, context.held_records)
     app.state.toggles_accepted = Counter(
         "rescind_toggles_accepted", "Toggles answered 202 by this process", registry=registry
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -37,6 +37,8 @@ class Context:
     clock: Clock
     new_id: Callable[[], str]
     ready: Callable[[], Readiness]
+    #: By topic, how many records of the log outlive their retention, since somebody has not read them yet.
+    held_records: Callable[[], Mapping[str, int]] = dict
     #: Registrations decide by what is registered already, so they go one at a time.
     registering: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Seconds to wait for the ledger to show what is in the log.

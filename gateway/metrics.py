@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,9 +15,10 @@ from streams.clock import Clock
 class LedgerCollector(Collector):
     """One series a partner and figure; partners are few, so labels stay bounded."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, held_records: Callable[[], Mapping[str, int]]) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._held_records = held_records
 
     def describe(self) -> list[Metric]:
         """Nothing: the registry must not ask the ledger before there is one to ask."""
@@ -40,11 +41,17 @@ class LedgerCollector(Collector):
         yield _overdue(rows)
         yield _lag(rows)
         yield _states(rows)
+        held = GaugeMetricFamily(
+            "rescind_log_records_held", "Records kept beyond their retention for a reader behind", labels=["topic"]
+        )
+        for topic, count in self._held_records().items():
+            held.add_metric([topic], count)
+        yield held
 
 
-def registry_for(ledger: Ledger, clock: Clock) -> CollectorRegistry:
+def registry_for(ledger: Ledger, clock: Clock, held_records: Callable[[], Mapping[str, int]]) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(ledger, clock))
+    registry.register(LedgerCollector(ledger, clock, held_records))
     return registry
 
 

@@ -132,6 +132,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             sealer=sealer,
             clock=clock,
             new_id=lambda: str(uuid4()),
+            held_records=journal.held_records,
             ready=lambda: _readiness(apps, failure),
         )
         url = await stack.enter_async_context(listening(create_app(context), listener))

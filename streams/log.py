@@ -123,6 +123,13 @@ class Log:
         """What is kept beyond its retention, because a group has not committed past it yet."""
         return () if self._upkeep is None else self._upkeep.held
 
+    def held_records(self) -> dict[str, int]:
+        """By topic, how many records are kept beyond their retention for somebody who has not read them yet."""
+        held: dict[str, int] = {}
+        for item in self.held_back():
+            held[item.topic] = held.get(item.topic, 0) + item.records
+        return held
+
     def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.stop()

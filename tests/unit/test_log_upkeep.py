@@ -370,6 +370,7 @@ def test_it_runs_beside_the_log_outlives_an_error_and_ends_with_it(
         time.sleep(0.01)
     (held,) = log.held_back()
     assert replace(held, oldest=0) == HeldBack(tp.topic, 0, "g", 3, 2, 0)
+    assert log.held_records() == {tp.topic: 2}
     assert log.start_offset(tp) == 3
     assert "no room yet" in caplog.text
     log.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import Readiness
 from streams.events import Acknowledged, AckStatus, BatchDelivered, BatchFailed, Outcome
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES
-from tests.unit.gateway.harness import Gateway, at, problem
+from tests.unit.gateway.harness import Gateway, at, gateway_in, problem
 
 
 def delivered(gateway: Gateway, partner: str = "acme", lane: int = 0) -> None:
@@ -170,6 +171,12 @@ async def test_metrics_of_an_empty_ledger_are_zero(gateway: Gateway) -> None:
     found = await samples(gateway)
     for name in ("rescind_subjects_opted_out", "rescind_messages_poisoned", "rescind_toggles_accepted_total"):
         assert found[name, ()] == 0
+
+
+async def test_metrics_show_what_retention_would_have_removed(tmp_path: Path) -> None:
+    async with gateway_in(tmp_path, held_records=lambda: {"rescind.notices": 7}) as gateway:
+        found = await samples(gateway)
+    assert found["rescind_log_records_held", labels(topic="rescind.notices")] == 7
 
 
 async def test_metrics_show_each_partner(gateway: Gateway) -> None:
