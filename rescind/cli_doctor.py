@@ -52,7 +52,7 @@ def report(found: Found, findings: list[Finding]) -> dict[str, Any]:
                 "mode": f"{file.mode:04o}" if file.exists else None,
                 "ok": file.exists and not file.damage and file.problem is None,
             }
-            for file in (found.log, found.ledger, found.keys, found.sealing)
+            for file in (found.log, found.ledger, found.consent, found.keys, found.sealing)
         ],
         "log_format": None if log is None else log.version,
         "topics": [

@@ -21,7 +21,7 @@ from streams.embedded.inspection import LogState, Waiting
 from streams.embedded.opening import path_of
 from streams.embedded.trouble import explain
 from streams.errors import RescindError
-from streams.inspecting import damage
+from streams.inspecting import damage, reading
 from streams.records import TopicPartition
 from streams.sealing import Sealer
 from streams.settings import Settings
@@ -81,6 +81,7 @@ class Found:
     log: File = field(default_factory=lambda: File("log", Path()))
     ledger: File = field(default_factory=lambda: File("ledger", Path()))
     keys: File = field(default_factory=lambda: File("keys", Path()))
+    consent: File = field(default_factory=lambda: File("consent", Path()))
     sealing: File = field(default_factory=lambda: File("secret.key", Path()))
     sealing_given: bool = False
     log_state: LogState | None = None
@@ -110,6 +111,7 @@ def examine(settings: Settings, now: float) -> Found:
         return Found(directory, now, problem=f"cannot be read: {error.strerror}")
     log, log_state = _look("log", path, inspection.inspect)
     ledger, ledger_state = _look("ledger", settings.ledger_path, ledger_inspection.inspect)
+    consent, _ = _look("consent", directory / "consent.sqlite", _open_states)
     keys, in_force = _look("keys", settings.keys_path, ledger_inspection.keys_in_force)
     sealing, _ = _look("secret.key", settings.sealing_path, _read_sealing, database=False)
     return Found(
@@ -120,6 +122,7 @@ def examine(settings: Settings, now: float) -> Found:
         log=log,
         ledger=ledger,
         keys=keys,
+        consent=consent,
         sealing=sealing,
         sealing_given=bool(settings.sealing_key),
         log_state=log_state,
@@ -148,6 +151,11 @@ def _look(name: str, path: Path, read: Callable[[Path], T], *, database: bool = 
 
 def _read_sealing(path: Path) -> None:
     Sealer.from_file(path)
+
+
+def _open_states(path: Path) -> None:
+    with reading(path) as connection:
+        connection.execute("SELECT COUNT(*) FROM reaches").fetchall()
 
 
 # -- judging
@@ -183,7 +191,7 @@ def _of_space(found: Found) -> Iterator[Finding]:
 
 
 def _of_files(found: Found) -> Iterator[Finding]:
-    for file in (found.log, found.ledger, found.keys):
+    for file in (found.log, found.ledger, found.keys, found.consent):
         remedy = _REMEDIES[file.name]
         if file.damage:
             yield Finding(Level.UNUSABLE, file.name, f"{file.path} is damaged ({file.damage[0]}): {remedy}")
@@ -191,7 +199,7 @@ def _of_files(found: Found) -> Iterator[Finding]:
             yield Finding(Level.UNUSABLE, file.name, f"{file.path} cannot be used: {file.problem}")
     if not found.log.exists and found.ledger.exists:
         yield Finding(Level.UNUSABLE, "log", f"{found.log.path} is missing and the ledger is there: {_REMEDIES['log']}")
-    for file in (found.log, found.ledger, found.keys, found.sealing):
+    for file in (found.log, found.ledger, found.keys, found.consent, found.sealing):
         if file.exists and file.problem is None and file.mode & 0o077:
             text = f"{file.path} is open to others ({file.mode:04o}): chmod 600 it"
             yield Finding(Level.ATTENTION, file.name, text)
@@ -201,9 +209,14 @@ def _of_files(found: Found) -> Iterator[Finding]:
         yield Finding(Level.FINE, "log", "the log's file never gets smaller: what is freed in it is used again")
 
 
+_OLDER_LOG = (
+    "stop the service and delete ledger.sqlite and consent.sqlite, each with its -wal and -shm; the next start "
+    "rebuilds them from the log"
+)
 _REMEDIES = {
     "log": "stop the service and restore a backup of the whole directory",
     "ledger": "stop the service and delete it with its -wal and -shm; the next start rebuilds it from the log",
+    "consent": "stop the service and delete it with its -wal and -shm; the next start takes all toggles again",
     "keys": "stop the service, restore it from a backup, or delete it and make new keys with `rescind keys create`",
 }
 
@@ -230,7 +243,7 @@ def _of_ledger(found: Found) -> Iterator[Finding]:
     ahead = [at for at, following in ledger.offsets.items() if following > _end(log, at)]
     if ahead:
         at = ahead[0]
-        text = f"the ledger knows more of {_place(at)} than the log has: the log is an older one; {remedy}"
+        text = f"the ledger knows more of {_place(at)} than the log has: the log is an older one; {_OLDER_LOG}"
         yield Finding(Level.UNUSABLE, "ledger", text)
     group = LEDGER_GROUP + ledger.ledger_id
     for each in log.waiting:

@@ -181,8 +181,8 @@ async def _belong_together(journal: Log, ledger: Ledger) -> None:
     ends = [await journal.end_offsets(topic) for topic in {tp.topic for tp in offsets}]
     if any(offsets.get(tp, 0) > end for each in ends for tp, end in each.items()):
         raise StorageUnusable(
-            f"the ledger knows more than the log has, so the log is an older one: delete {ledger.path} with its -wal "
-            "and -shm, and it is rebuilt from the log"
+            f"the ledger knows more than the log has, so the log is an older one: delete {ledger.path} and "
+            "consent.sqlite beside it, each with its -wal and -shm, and they are rebuilt from the log"
         )
 
 

@@ -67,5 +67,8 @@ COMPACTED = frozenset(spec.name for spec in ALL if spec.cleanup == "compact")
 
 
 def kept_for(specs: Iterable[TopicSpec], seconds: float | None) -> tuple[TopicSpec, ...]:
-    """The same topics with this retention, where records expire at all."""
-    return tuple(replace(spec, retention=seconds) if spec.cleanup == "delete" else spec for spec in specs)
+    """The same topics with this retention, where records expire at all. Toggles do not: the consent table has
+    no other source, and without it an old toggle that comes again would pass for news."""
+    return tuple(
+        replace(spec, retention=seconds) if spec.cleanup == "delete" and spec != TOGGLES else spec for spec in specs
+    )

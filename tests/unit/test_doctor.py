@@ -140,7 +140,7 @@ def test_a_damaged_file_is_named_with_what_to_do(place: Place, name: str, words:
     assert words in said
 
 
-@pytest.mark.parametrize("name", ["log.sqlite", "ledger.sqlite", "keys.sqlite", "secret.key"])
+@pytest.mark.parametrize("name", ["log.sqlite", "ledger.sqlite", "keys.sqlite", "consent.sqlite", "secret.key"])
 def test_nonsense_in_a_file_is_named(place: Place, name: str) -> None:
     for file in place.directory.glob(f"{name}*"):
         file.unlink()
@@ -274,7 +274,7 @@ def test_the_command_as_json(place: Place, capsys: pytest.CaptureFixture[str]) -
     assert told["state"] == "fine"
     assert {file["name"]: file["ok"] for file in told["files"]} == dict.fromkeys(
         ("log", "ledger", "keys", "secret.key"), True
-    )
+    ) | {"consent": False}
     (lane,) = told["lanes"]
     assert (lane["lane"], lane["partner"], lane["backlog"]) == (3, "acme", 7)
     toggles = next(topic for topic in told["topics"] if topic["topic"] == TOGGLES.name)
