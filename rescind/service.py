@@ -217,6 +217,8 @@ async def _recovered(apps: list[Any], failure: asyncio.Future[None]) -> None:
     await asyncio.wait([ready, failure], return_when=asyncio.FIRST_COMPLETED)
     if failure.done():
         ready.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ready
         failure.result()
 
 

@@ -64,7 +64,8 @@ Retake = Callable[[Sequence[Any]], Awaitable[None]]
 
 
 class SourcedTable(Table):
-    """A table without a changelog; see above. Keys and values are UTF-8 text, as bytes."""
+    """A table without a changelog; see above. Keys and values are UTF-8 text, as bytes. Raises
+    `StorageUnusable` for a file that is ahead of the log."""
 
     def __init__(
         self, app: Any, *, name: str, source: str, file: StateFile, log: LogStore, retake: Retake, **kwargs: Any
@@ -74,6 +75,8 @@ class SourcedTable(Table):
         self._file = file
         self._log_store = log
         self._retake = retake
+        for partition in range(log.partitions(source) or 0):
+            self._refuse_ahead(TopicPartition(source, partition))
 
     def _new_store(self) -> Any:
         return Store(
@@ -115,9 +118,9 @@ class SourcedTable(Table):
 
     async def _catch_up(self, tp: TopicPartition, committed: int) -> None:
         reach = self._file.reach(tp.partition)
-        await self._check(tp, reach)
         start = earliest = await self._log_store.earliest(tp)
         if reach is not None:
+            await self._refuse_foreign(tp, reach)
             start = reach.next
             if start < min(earliest, committed):
                 raise self._file.unusable(
@@ -139,12 +142,14 @@ class SourcedTable(Table):
         await self.data.flush({tp.partition: reach})
         return reach.next
 
-    async def _check(self, tp: TopicPartition, reach: Reach | None) -> None:
-        """A file that knows more than its log, or something else, would hide what it decided elsewhere."""
-        if reach is None:
-            return
-        if reach.next > self._log_store.end(tp):
+    def _refuse_ahead(self, tp: TopicPartition) -> None:
+        """A file that knows more than its log would hide what it decided elsewhere."""
+        reach = self._file.reach(tp.partition)
+        if reach is not None and reach.next > self._log_store.end(tp):
             raise self._file.unusable(f"is ahead of the log at {tp.topic}[{tp.partition}]@{reach.next}")
+
+    async def _refuse_foreign(self, tp: TopicPartition, reach: Reach) -> None:
+        """The same of a file that knows something else, where that can still be told."""
         now = (await self._reaches({tp.partition: reach.next}))[tp.partition]
         if None not in (reach.stamp, now.stamp) and reach != now:
             raise self._file.unusable("belongs to another log")
