@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import faust
 
+from streams.embedded.assignor import Assignor
 from streams.embedded.holding import HeldBack
 from streams.embedded.maintenance import Upkeep
 from streams.embedded.opening import path_of
 from streams.embedded.states import StateFile
 from streams.embedded.store import LogStore
 from streams.embedded.tables import Retake, SourcedTable, Tables
-from streams.embedded.transport import Assignor
 from streams.records import Position, Record, TopicPartition
 from streams.topics import ALL, TopicSpec, kept_for
 from streams.workarounds import QuietMonitor

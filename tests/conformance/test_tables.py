@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents.consuming import batches
-from streams.embedded.transport import Assignor
+from streams.embedded.assignor import Assignor
 from streams.errors import LogUnavailable
 from streams.log import events_topic
 from streams.records import Record, TopicPartition

@@ -16,9 +16,9 @@ from agents import consent
 from agents.consent import add_consent
 from streams.clock import utc_now
 from streams.cloudevents import Envelope, decode
+from streams.embedded.consumer import Consumer
 from streams.embedded.schema import SHIFT
 from streams.embedded.states import StateFile
-from streams.embedded.transport import Consumer
 from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
 from streams.log import Log
 from streams.records import record
