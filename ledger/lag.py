@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,11 +69,13 @@ def _since(happened: datetime | None, mark: datetime | None) -> bool:
     return happened is not None and (mark is None or happened >= mark)
 
 
+#: Where each bucket but the last ends, in microseconds; the ledger's triggers look it up there.
+UPPER_MICROS = tuple(int(_FIRST_MICROS * 2 ** (bucket / _PER_DOUBLING)) for bucket in range(_LAST_BUCKET))
+
+
 def bucket_of(micros: int) -> int:
     """The bucket of a lag. A negative one (clocks that disagree) counts as none."""
-    if micros <= _FIRST_MICROS:
-        return 0
-    return min(_LAST_BUCKET, math.ceil(_PER_DOUBLING * math.log2(micros / _FIRST_MICROS)))
+    return bisect_left(UPPER_MICROS, micros)
 
 
 def upper_seconds(bucket: int) -> float:

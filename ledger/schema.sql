@@ -96,6 +96,9 @@ CREATE TABLE IF NOT EXISTS poisoned (
 CREATE TABLE IF NOT EXISTS counts (
     partner TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, name)
 ) WITHOUT ROWID;
+-- Where each bucket ends, in microseconds. A function of ours in the triggers would ask for the interpreter's
+-- lock at every row.
+CREATE TABLE IF NOT EXISTS lag_buckets (upper INTEGER PRIMARY KEY, bucket INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS lag_rollups (
     partner TEXT NOT NULL, clock TEXT NOT NULL, hour INTEGER NOT NULL, bucket INTEGER NOT NULL, n INTEGER NOT NULL,
     PRIMARY KEY (partner, clock, hour, bucket)
@@ -129,12 +132,14 @@ CREATE TRIGGER IF NOT EXISTS roll_up_receive AFTER UPDATE OF delivered_at ON not
 WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL BEGIN
     INSERT INTO counts VALUES (NEW.partner, 'ever_delivered', 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_rollups VALUES (
-        NEW.partner, 'receive', NEW.delivered_at / 3600000000, lag_bucket(NEW.delivered_at - NEW.issued_at), 1
+        NEW.partner, 'receive', NEW.delivered_at / 3600000000,
+        (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1
     ) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS roll_up_complete AFTER UPDATE OF completed_at ON notices
 WHEN OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL BEGIN
     INSERT INTO lag_rollups VALUES (
-        NEW.partner, 'complete', NEW.completed_at / 3600000000, lag_bucket(NEW.completed_at - NEW.issued_at), 1
+        NEW.partner, 'complete', NEW.completed_at / 3600000000,
+        (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1
     ) ON CONFLICT DO UPDATE SET n = n + 1;
 END;

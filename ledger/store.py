@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from ledger import queries
 from ledger.files import PATIENCE, open_database
-from ledger.lag import bucket_of
+from ledger.lag import UPPER_MICROS
 from ledger.projecting import Projector
 from ledger.views import Consent, Entry, NoticeRow, PartnerLag, TimelineEntry, Totals
 from streams.errors import LedgerBehind, RescindError, StorageUnusable
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
 
 #: From which offset on the log has the records of a partition.
@@ -52,7 +52,6 @@ class Ledger:
         self._patience = patience
         self._writer = writer
         self._connection: sqlite3.Connection = writer.conn
-        self._connection.create_function("lag_bucket", 1, bucket_of, deterministic=True)
         self._create()
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?)", (uuid4().hex[:12],))
         self.ledger_id: str = self._connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchone()[0]
@@ -203,8 +202,12 @@ class Ledger:
                 f"the ledger {self._path} was made by another version of Rescind:"
                 " delete it, and it is rebuilt from the log"
             )
+        buckets = ", ".join(f"({upper}, {bucket})" for bucket, upper in enumerate((*UPPER_MICROS, 2**63 - 1)))
         # Whole or not at all: a file with half of its tables would pass for a ledger.
-        self._connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        self._connection.executescript(
+            f"BEGIN; {_SCHEMA}; INSERT OR IGNORE INTO lag_buckets VALUES {buckets};"
+            f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger import Entry, Ledger, LedgerGap, NoticeStatus
-from ledger.lag import Health, LagState, bucket_of, percentiles, state_of, upper_seconds
+from ledger.lag import UPPER_MICROS, Health, LagState, bucket_of, percentiles, state_of, upper_seconds
 from ledger.transitions import Progress, Verdict, judge
 from streams import ids
 from streams.cloudevents import Envelope
@@ -463,6 +463,15 @@ def test_every_interleaving_ends_the_same(tmp_path_factory: pytest.TempPathFacto
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize("minutes", [-1.0, 0.0, 0.5, 7.0, 60.0 * 24 * 3650])
+def test_the_file_rolls_lag_up_by_the_same_buckets(ledger: Ledger, tmp_path: Path, minutes: float) -> None:
+    ledger.apply([issued(0, 1), delivered(0, 0, 0, minutes)])
+    connection = sqlite3.connect(tmp_path / "ledger.sqlite")
+    rows = connection.execute("SELECT clock, bucket, n FROM lag_rollups").fetchall()
+    connection.close()
+    assert rows == [("receive", bucket_of(int(minutes * 60_000_000)), 1)]
+
+
 P, R = Progress, AckStatus
 
 
@@ -561,5 +570,7 @@ def test_percentiles_are_exact_to_a_fifth(lags: list[int]) -> None:
 
 
 def test_buckets_cover_a_year() -> None:
+    assert [bucket_of(upper) for upper in UPPER_MICROS] == list(range(len(UPPER_MICROS)))
+    assert [bucket_of(upper + 1) for upper in UPPER_MICROS] == list(range(1, len(UPPER_MICROS) + 1))
     assert bucket_of(-5) == bucket_of(0) == 0
     assert upper_seconds(bucket_of(365 * 86_400 * 10**6)) >= 365 * 86_400
