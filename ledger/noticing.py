@@ -52,7 +52,7 @@ ADVANCE = """UPDATE notices SET ack_status = said.status, outcome = said.outcome
         json_extract(value, '$[4]') AS first_at, json_extract(value, '$[5]') AS completed_at
         FROM json_each(?)) AS said
     WHERE notices.id = said.id"""
-PROGRESSED = """INSERT INTO progress VALUES (?, ?) ON CONFLICT (partner) DO UPDATE
+PROGRESSED = """INSERT INTO progress VALUES {} ON CONFLICT (partner) DO UPDATE
     SET last_at = MAX(last_at, excluded.last_at)"""
 
 _FINAL = (AckStatus.COMPLETED, AckStatus.REFUSED)
@@ -137,7 +137,7 @@ class Notices:
         ]
         if said:
             self._connection.execute(ADVANCE, (listed(said),))
-            insert(self._connection, PROGRESSED.replace("(?, ?)", "{}"), list(bench.last.items()))
+            insert(self._connection, PROGRESSED, list(bench.last.items()))
 
 
 @dataclass(slots=True)

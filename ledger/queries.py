@@ -15,7 +15,7 @@ from ledger.views import Consent, NoticeRow, NoticeStatus, PartnerLag, TimelineE
 from streams.events import Action, Choice, Partner, PartnerStatus
 
 _OPEN = ("queued", "delivered", "received", "in_progress")
-_OPEN_SQL = "('queued', 'delivered', 'received', 'in_progress')"
+_OPEN_SQL = repr(_OPEN)  # a tuple of plain words reads the same in SQL
 _HOUR_MICROS = 3_600_000_000
 
 _OLDEST_OPEN = f"""SELECT MIN(issued_at) AS oldest FROM notices

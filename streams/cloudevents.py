@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from streams import events
 from streams.errors import Undecodable
+from streams.moments import in_utc
 from streams.names import MEANINGS, EventId
 
 CONTENT_TYPE = b"application/cloudevents+json"
@@ -180,6 +181,6 @@ def _time(value: Any) -> datetime:
     if parsed.tzinfo is None:
         raise Undecodable("time has no zone")
     try:
-        return parsed.astimezone(UTC)
-    except OverflowError:
-        raise Undecodable("time lies beyond the years 1 to 9999 in UTC") from None
+        return in_utc(parsed)
+    except ValueError as error:
+        raise Undecodable(f"time lies {error}") from None

@@ -25,7 +25,8 @@ def _written_out(value: Any) -> Any:
     raise ValueError("not a time by RFC 3339 with its zone, such as 2026-01-31T12:00:00Z")
 
 
-def _in_utc(value: datetime) -> datetime:
+def in_utc(value: datetime) -> datetime:
+    """An aware time in UTC. Raises `ValueError` where that leaves the calendar."""
     try:
         return value.astimezone(UTC)
     except OverflowError:
@@ -33,4 +34,4 @@ def _in_utc(value: datetime) -> datetime:
 
 
 #: An RFC 3339 date-time with a zone, from outside; in UTC from here on.
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(in_utc)]
