@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= ./data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test lint types unit bench picture clean
+.PHONY: help setup up demo test lint types unit soak bench picture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,17 +39,30 @@ types: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples docs
 
+# Two processes even on one processor, since tests mostly wait. Files are taken whole, in their order, the long ones
+# first; by default xdist begins with those of many tests.
 unit: $(VENV)/.dev
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a running demo
 	@$(BIN)/python docs/picture.py
+
+soak: $(VENV)/.dev ## Kill workers on a real Kafka for ten minutes, and live through a busy month
+	@SOAK_ROUNDS=12 $(BIN)/pytest tests/e2e/test_kafka.py -k killed --timeout 1800
+	@MONTH_TOGGLES=60000 $(BIN)/pytest tests/unit/test_month.py --timeout 1800
 
 bench: $(VENV)/.dev ## Measure throughput and memory on this machine
 	@$(BIN)/python -m benchmarks.log
 	@$(BIN)/python -m benchmarks.consent
 	@$(BIN)/python -m benchmarks.ledger
+	@$(BIN)/python -m benchmarks.answers
 	@$(BIN)/python -m benchmarks.backbone
+	@$(BIN)/python -m benchmarks.delivery
+	@$(BIN)/python -m benchmarks.isolation
+	@$(BIN)/python -m benchmarks.dashboard
+	@$(BIN)/python -m benchmarks.gate
+	@$(BIN)/python -m benchmarks.disclosures
+	@$(BIN)/python -m benchmarks.kafka
 
 clean: ## Remove the environment and caches, never the data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build

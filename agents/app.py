@@ -5,25 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from agents.alerting import Alerts
 from agents.consent import add_consent
-from agents.delivery import Courier, add_delivery
+from agents.deadlines import Deadlines, add_deadlines
+from agents.delivery import Courier
 from agents.directory import Directory
+from agents.disclosing import Follower
 from agents.fanout import add_fanout
+from agents.lanes import add_delivery
 from agents.projection import Recorder, add_projection
 from agents.retrying import Backoff
+from agents.settling import Settlement
 from agents.webhooks import Sender
 from ledger import Ledger
 from streams.clock import Clock
 from streams.log import Log
 from streams.sealing import Sealer
+from streams.settings import Settings
+from streams.tracing import OFF, Tracing
+from streams.witness import Witness
 
 GROUP = "rescind"
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the agents work with."""
+    """What the acting agents work with."""
 
     log: Log
     sealer: Sealer
@@ -31,22 +40,68 @@ class Parts:
     clock: Clock
     backoff: Backoff
     data_dir: Path
+    disclosures: Follower
+    #: Does nobody else of this process follow them?
+    follows: bool = True
+    #: Is deletion asked only of those who were given something?
+    disclosed: bool = False
+    tracing: Tracing = OFF
 
 
 def acting_app(parts: Parts) -> Any:
     """Consent, fan-out and delivery."""
     app = parts.log.new_app(GROUP, parts.data_dir)
     directory = Directory(parts.log)
-    directory.attach(app)
-    courier = Courier(parts.log, directory, parts.sender, parts.sealer, parts.clock, parts.backoff)
-    add_consent(app, parts.log, parts.clock)
-    add_fanout(app, parts.log, directory, parts.clock)
+
+    @app.task
+    async def follow_partners() -> None:
+        await directory.run(parts.log)
+
+    if parts.follows:
+
+        @app.task
+        async def follow_disclosures() -> None:
+            await parts.disclosures.run(parts.log)
+
+    courier = Courier(parts.log, directory, parts.sender, parts.sealer, parts.clock, parts.backoff, parts.tracing)
+    add_consent(app, parts.log, parts.clock, parts.tracing)
+    add_fanout(
+        app,
+        parts.log,
+        directory,
+        parts.clock,
+        parts.disclosures,
+        disclosed=parts.disclosed,
+        tracing=parts.tracing,
+    )
     add_delivery(app, parts.log, courier, parts.clock)
     return app
 
 
-def recording_app(parts: Parts, ledger: Ledger, recorder: Recorder) -> Any:
-    """Projection and acknowledgement, for one ledger file."""
-    app = parts.log.new_app(f"{GROUP}-ledger-{ledger.ledger_id}", parts.data_dir)
-    add_projection(app, parts.log, recorder, parts.clock)
+def recording_app(
+    log: Log,
+    ledger: Ledger,
+    recorder: Recorder,
+    clock: Clock,
+    settings: Settings,
+    alerts: Alerts,
+    disclosures: Follower,
+    witness: Witness,
+) -> Any:
+    """Projection and acknowledgement, for one ledger file, what it tells of deadlines, and the exports that it
+    settles."""
+    app = log.new_app(f"{GROUP}-ledger-{ledger.ledger_id}", settings.data_dir)
+    add_projection(app, log, recorder, clock)
+    settlement = Settlement(log, ledger, disclosures, witness, clock)
+
+    @app.task
+    async def follow_disclosures() -> None:
+        await disclosures.run(log)
+
+    @app.task
+    async def settle_exports() -> None:
+        await settlement.run()
+
+    deadlines = Deadlines(log, ledger, clock, lambda: str(uuid4()), alerts)
+    add_deadlines(app, deadlines, settings.escalations, settings.deadline_interval, settings.escalation_interval)
     return app

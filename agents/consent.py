@@ -9,43 +9,45 @@ from agents.consuming import append_until_durable, consume
 from agents.deciding import ConsentState, decide, newest
 from agents.poison import Intake, Received
 from agents.remembering import recall, remember, table_key
+from agents.tracing import decided
 from streams.clock import Clock
 from streams.cloudevents import Envelope
 from streams.events import ConsentToggled
 from streams.log import Log, events_topic
-from streams.records import record
+from streams.records import Message, record
 from streams.topics import DECISIONS, TOGGLES
+from streams.tracing import OFF, Tracing
 
 BATCH = 500
 
 States = dict[bytes, ConsentState]
 
 
-def add_consent(app: Any, log: Log, clock: Clock) -> None:
+def add_consent(app: Any, log: Log, clock: Clock, tracing: Tracing = OFF) -> None:
     """Add the agent and its table to a Faust app."""
     intake = Intake(log, clock, ConsentToggled)
 
     async def handle(batch: Sequence[Any]) -> None:
+        partition = batch[0].message.partition
         toggles = await intake.read(batch)
-        changes, caused = take(await known(toggles), toggles)
-        if caused:
-            await append_until_durable(log, [record(DECISIONS.name, event) for event in caused])
-        # Only now: see `decide`. A crash before this line repeats the same events.
-        keep(changes)
+        keys = {_key(_data(toggle)) for toggle in toggles}
+        kept = False
+        while not kept:
+            turn, values = await table.load(partition, keys)
+            changes, caused = take(_states(values), toggles)
+            if caused:
+                caused = decided(tracing, toggles, caused)
+                await append_until_durable(log, [record(DECISIONS.name, event) for event in caused])
+            # Only now: see `decide`. A crash before this line repeats the same events, and so does a
+            # rebalance.
+            kept = table.keep(partition, turn, _values(changes))
 
-    async def retake(messages: Sequence[Any]) -> None:
+    async def retake(messages: Sequence[Message]) -> None:
         toggles, _ = intake.sort(messages)
-        keep(take_again(await known(toggles), toggles))
+        known = _states(await table.peek({_key(_data(toggle)) for toggle in toggles}))
+        table.put(_values(take_again(known, toggles)))
 
-    async def known(toggles: Sequence[Received]) -> States:
-        found = await table.load({_key(toggle) for toggle in toggles})
-        return {key: recall(value) for key, value in found.items()}
-
-    def keep(changes: Mapping[bytes, ConsentState]) -> None:
-        for key, state in changes.items():
-            table[key] = remember(state)
-
-    table = log.new_table(app, "consent", source=TOGGLES, retake=retake)
+    table = log.new_table(app, "consent", topic=TOGGLES, retake=retake)
 
     # One actor a partition: a table's change belongs to the partition of the event at hand, so a batch may
     # not mix partitions.
@@ -59,9 +61,10 @@ def take(known: Mapping[bytes, ConsentState], toggles: Iterable[Received]) -> tu
     changes: States = {}
     caused: list[Envelope] = []
     for toggle in toggles:
-        key = _key(toggle)
+        data = _data(toggle)
+        key = _key(data)
         state = changes.get(key) or known.get(key)
-        decision = decide(state, toggle.envelope.id, _data(toggle), toggle.timestamp)
+        decision = decide(state, toggle.envelope.id, data, toggle.timestamp)
         if decision.state is not state:
             changes[key] = decision.state
         caused.extend(decision.events)
@@ -72,16 +75,24 @@ def take_again(known: Mapping[bytes, ConsentState], toggles: Iterable[Received])
     """The new states of a batch that was decided before: its events are in the log."""
     changes: States = {}
     for toggle in toggles:
-        key = _key(toggle)
+        data = _data(toggle)
+        key = _key(data)
         state = changes.get(key) or known.get(key)
-        after = newest(state, toggle.envelope.id, _data(toggle))
+        after = newest(state, toggle.envelope.id, data)
         if after is not state:
             changes[key] = after
     return changes
 
 
-def _key(toggle: Received) -> bytes:
-    data = _data(toggle)
+def _states(values: Mapping[bytes, bytes]) -> States:
+    return {key: recall(value) for key, value in values.items()}
+
+
+def _values(states: Mapping[bytes, ConsentState]) -> dict[bytes, bytes]:
+    return {key: remember(state) for key, state in states.items()}
+
+
+def _key(data: ConsentToggled) -> bytes:
     return table_key(data.subject, data.purpose)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from streams.errors import LogUnavailable
 from streams.records import Appender, Position, Record
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 #: Seconds between attempts to write what must be written.
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
@@ -25,45 +26,64 @@ async def batches(stream: Any, most: int) -> AsyncIterator[list[Any]]:
     """
     manual = stream.noack()
     buffered = manual.channel.queue
-    batch: list[Any] = []
-    weight = 0
-    async for event in manual.events():
-        batch.append(event)
-        weight += len(event.message.value or b"")
-        if len(batch) < most and weight < _BATCH_BYTES and not buffered.empty():
-            continue
+    async for first in manual.events():
+        batch = [first]
+        weight = _weight(first)
+        while len(batch) < most and weight < _BATCH_BYTES and not buffered.empty():
+            # Past the stream, which goes around the event loop for each event: a third of the time of reading one. It
+            # would pass over what came before a rebalance, as this does.
+            try:
+                event = buffered.get_nowait()
+            except StopAsyncIteration as stop:
+                # The partition goes away; the stream itself must hear of it.
+                buffered._throw(stop)
+                break
+            if event.message.generation_id == first.message.generation_id:
+                batch.append(event)
+                weight += _weight(event)
         yield batch
-        for handled in batch:
-            await manual.ack(handled)
-        batch, weight = [], 0
+        for event in batch:
+            event.ack()
+
+
+def _weight(event: Any) -> int:
+    return len(event.message.value or b"")
 
 
 async def consume(app: Any, stream: Any, most: int, handle: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
-    """Handle batches for ever. An error that nobody expected stops the whole service; a restart takes up
-    again what could not be handled.
-
-    This does not return, nor raise, until the app has stopped: Faust would start another actor, which
-    goes on with the next event, and a commit would cover both.
-    """
+    """Handle batches for ever; see `or_crash`."""
     async for batch in batches(stream, most):
-        if not app.crashed:
-            try:
-                await handle(batch)
-            except Exception as error:
-                first = batch[0].message
-                log.exception("cannot handle %s[%d]@%d", first.topic, first.partition, first.offset)
-                await app.crash(error)
-        if app.crashed:
-            await asyncio.Event().wait()
+        await or_crash(app, batch[0].message, handle(batch))
+
+
+async def or_crash(app: Any, message: Any, work: Awaitable[None]) -> None:
+    """Handle what begins with a message. An error that nobody expected stops the whole service; a restart takes
+    up again what could not be handled.
+
+    This does not return then, nor raise, until the app has stopped: Faust would start another actor, which goes on
+    with the next event, and a commit would cover both.
+    """
+    try:
+        await work
+    except Exception as error:
+        log.exception("cannot handle %s[%d]@%d", message.topic, message.partition, message.offset)
+        await app.crash(error)
+    if app.crashed:
+        await asyncio.Event().wait()
 
 
 async def append_until_durable(appender: Appender, records: Sequence[Record]) -> list[Position]:
     """Append, and on failure append again until it works: what an event causes must be in the log before
     the event counts as done. Repeats carry the same ids."""
+    return await patiently(lambda: appender.append(records))
+
+
+async def patiently(attempt: Callable[[], Awaitable[R]]) -> R:
+    """Ask the log for something until it answers."""
     delay = _FIRST_DELAY
     while True:
         try:
-            return await appender.append(records)
+            return await attempt()
         except LogUnavailable as error:
             log.error("%s; trying again in %.1f s", error, delay)  # noqa: TRY400 - no traceback needed
             await asyncio.sleep(delay)

@@ -6,18 +6,19 @@ ends in the same state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
+from streams.trusting import trusted
 
+_changed, _requested = trusted(ConsentChanged), trusted(DeletionRequested)
 Rank = tuple[int, datetime, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentState:
+class ConsentState(NamedTuple):
     """What the consent table knows of one subject and purpose: the toggle that won."""
 
     choice: Choice
@@ -27,8 +28,7 @@ class ConsentState:
     retroactive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """`state` is what the table holds from now on; `events` are what the change causes, in order."""
 
     state: ConsentState
@@ -73,7 +73,7 @@ def _consequences(
     events = []
     said = _content(toggle)
     if before is None or before.choice is not after.choice:
-        changed = ConsentChanged(
+        changed = _changed(
             subject=toggle.subject,
             purpose=toggle.purpose,
             choice=after.choice,
@@ -87,7 +87,7 @@ def _consequences(
         events.append(Envelope(ids.change_id(after.toggle_id, *said), accepted_at, changed))
     # Somebody who opted out for the future only, and now wants the past gone too, changes no choice.
     if after.retroactive and not (before is not None and before.retroactive):
-        requested = DeletionRequested(
+        requested = _requested(
             subject=toggle.subject,
             purpose=toggle.purpose,
             toggle_id=after.toggle_id,

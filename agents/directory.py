@@ -1,20 +1,31 @@
-"""Who the partners are: a global table over `rescind.partners`, decoded, with a way to wait for it."""
+"""Who the partners are: everything of `rescind.partners`, decoded, with a way to wait for it.
+
+A GlobalTable of Faust would hold the same. But it reads within the consumer group, so it stands still in
+every rebalance, and it makes all of an app wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
 
+from agents.consuming import patiently
 from streams.cloudevents import decode
 from streams.errors import Undecodable
-from streams.events import Partner
-from streams.records import Appender, TopicPartition
+from streams.events import Partner, PartnerSuspended, with_suspension
+from streams.records import Appender, Message, TopicPartition
 from streams.topics import PARTNERS
 
 log = logging.getLogger(__name__)
 _TP = TopicPartition(PARTNERS.name, 0)
+
+
+class Followed(Protocol):
+    """See `streams.log.Log.follow`."""
+
+    def follow(self, topic: str) -> AsyncIterator[tuple[Sequence[Message], dict[TopicPartition, int]]]: ...
 
 
 class Directory:
@@ -22,59 +33,63 @@ class Directory:
 
     def __init__(self, appender: Appender) -> None:
         self._appender = appender
+        self._registered: dict[str, Partner] = {}
+        self._suspended: dict[str, PartnerSuspended] = {}
+        #: As they count: registered, and suspended where nobody has changed them since.
         self._partners: dict[str, Partner] = {}
         self._next_offset = 0
         self._changed = asyncio.Event()
+        #: When it was last seen to be complete, in the event loop's seconds.
+        self._complete_at = float("-inf")
 
-    def attach(self, app: Any) -> None:
-        """Make a Faust app keep this directory. Several workers each hold all of it."""
-        app.GlobalTable(
-            "partners",
-            partitions=PARTNERS.partitions,
-            key_type=bytes,
-            value_type=bytes,
-            # Faust buffers changelog events before it applies them; a registration counts at once.
-            recovery_buffer_size=1,
-            on_changelog_event=self._on_event,
-            changelog_topic=app.topic(
-                PARTNERS.name,
-                key_type=bytes,
-                value_type=bytes,
-                key_serializer="raw",
-                value_serializer="raw",
-                partitions=PARTNERS.partitions,
-                compacting=True,
-                deleting=False,
-                acks=False,
-                internal=True,
-                allow_empty=True,
-            ),
-        )
+    async def run(self, log: Followed) -> None:
+        """Keep this directory, for ever. Several workers each hold all of it."""
 
-    async def _on_event(self, event: Any) -> None:
-        message = event.message
-        self.take(message.offset, message.key, message.value, message.headers)
+        async def follow() -> None:
+            async for messages, positions in log.follow(PARTNERS.name):
+                self.take(messages, positions.get(_TP, 0))
 
-    def take(self, offset: int, key: bytes | None, value: bytes | None, headers: Any) -> None:
-        """Read one record of `rescind.partners`."""
-        if value is None:
-            # A tombstone: whoever had this key is forgotten.
-            self._partners.pop((key or b"").decode("utf-8", "replace"), None)
-        else:
-            self._keep(offset, value, headers)
-        self._next_offset = offset + 1
+        # Who begins again reads the same again.
+        await patiently(follow)
+
+    def take(self, messages: Sequence[Message], next_offset: int) -> None:
+        """Read records of `rescind.partners`, up to `next_offset`."""
+        for message in messages:
+            if message.value is None:
+                # A tombstone: whoever had this key is forgotten.
+                key = (message.key or b"").decode("utf-8", "replace")
+                self._registered.pop(key, None)
+                self._partners.pop(key, None)
+            else:
+                self._keep(message)
+        self._next_offset = next_offset
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _keep(self, offset: int, value: bytes, headers: Any) -> None:
+    def _keep(self, message: Message) -> None:
         try:
-            envelope = decode(value, headers)
+            envelope = decode(message.value, message.headers)
         except Undecodable as error:
             # The projection sets it aside in `rescind.poisoned`; here it must only not stop anybody.
-            log.warning("%s@%d is no partner: %s", PARTNERS.name, offset, error)
+            log.warning("%s@%d is no partner: %s", PARTNERS.name, message.offset, error)
         else:
             if isinstance(envelope.data, Partner):
-                self._partners[envelope.data.id] = envelope.data
+                self._register(envelope.data)
+            elif isinstance(envelope.data, PartnerSuspended):
+                self._suspended[envelope.data.partner] = envelope.data
+                self._count(envelope.data.partner)
+
+    def _register(self, partner: Partner) -> None:
+        # Of two records with one revision, from two hosts at once, the first counts for everybody.
+        known = self._registered.get(partner.id)
+        if known is None or known.revision < partner.revision:
+            self._registered[partner.id] = partner
+            self._count(partner.id)
+
+    def _count(self, identity: str) -> None:
+        partner = self._registered.get(identity)
+        if partner is not None:
+            self._partners[identity] = with_suspension(partner, self._suspended.get(identity))
 
     def get(self, partner: str) -> Partner | None:
         return self._partners.get(partner)
@@ -82,12 +97,18 @@ class Directory:
     def all(self) -> Iterable[Partner]:
         return self._partners.values()
 
-    async def caught_up(self) -> None:
-        """Wait for every registration that is durable now. A decision that was made after a partner's
-        registration was confirmed therefore always finds that partner."""
-        end = (await self._appender.end_offsets(PARTNERS.name)).get(_TP, 0)
+    async def caught_up(self, age: float = 0.0) -> None:
+        """Wait for every registration that is durable now, or was so at most `age` seconds ago: the log may be
+        far away. A decision that was made after a partner's registration was confirmed therefore always finds
+        that partner."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complete_at < age:
+            return
+        ends = await patiently(lambda: self._appender.end_offsets(PARTNERS.name))
+        end = ends.get(_TP, 0)
         while self._next_offset < end:
             await self._changed.wait()
+        self._complete_at = now
 
     async def changed(self) -> None:
         """Wait for the next change of any partner."""

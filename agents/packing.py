@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from streams import ids
 from streams.cloudevents import Envelope
 from streams.events import (
+    MOST_DATASETS,
     Action,
     Choice,
     ConsentChanged,
+    DatasetVersion,
     DeletionRequested,
     Notice,
     NoticesIssued,
     Partner,
+    PartnerStatus,
 )
 from streams.names import kind_of
+from streams.packs import packed
+from streams.trusting import trusted
+
+_notice, _pack, _dataset = trusted(Notice), trusted(NoticesIssued), trusted(DatasetVersion)
+#: By subject and purpose, and then by partner: datasets with their versions, the newest first.
+Given = Mapping[tuple[str, str], Mapping[str, Sequence[tuple[str, str]]]]
 
 
 def action_of(decision: ConsentChanged | DeletionRequested) -> Action | None:
@@ -32,48 +41,79 @@ def action_of(decision: ConsentChanged | DeletionRequested) -> Action | None:
     return Action.RESUME if decision.previous is Choice.OPT_OUT else None
 
 
-def notices_for(decision: Envelope, partners: Iterable[Partner]) -> Iterator[tuple[Partner, Notice]]:
-    """One notice for each partner in scope. The clocks run from when the toggle was accepted."""
+def notices_for(
+    decision: Envelope, partners: Iterable[Partner], given: Given = MappingProxyType({}), *, disclosed: bool = False
+) -> Iterator[tuple[Partner, Notice]]:
+    """One notice for each partner that must hear. The clocks run from when the toggle was accepted. `given` says which
+    datasets each partner was given the subject in. With `disclosed` who was given none is only asked to stop."""
     data = decision.data
     if not isinstance(data, ConsentChanged | DeletionRequested):
         return
-    action = action_of(data)
-    if action is None:
+    asked = action_of(data)
+    if asked is None:
         return
     kind = kind_of(data.subject)
+    held = given.get((data.subject, data.purpose), {}) if asked is Action.ERASE else {}
     for partner in partners:
-        if partner.in_scope(data.purpose, kind):
-            yield (
-                partner,
-                Notice(
-                    id=ids.notice_id(decision.id, partner.id),
-                    cause_id=decision.id,
-                    toggle_id=data.toggle_id,
-                    action=action,
-                    subject=data.subject,
-                    purpose=data.purpose,
-                    occurred_at=data.occurred_at,
-                    issued_at=data.accepted_at,
-                    receive_by=data.accepted_at + timedelta(seconds=partner.receive_within),
-                    complete_by=data.accepted_at + timedelta(seconds=partner.complete_within),
-                ),
-            )
+        datasets, count = _datasets(data, held.get(partner.id, ()))
+        if not _hears(data, partner, kind, holds=count is not None):
+            continue
+        action = Action.STOP if disclosed and asked is Action.ERASE and count is None else asked
+        clocks = partner.clocks_of(action)
+        yield (
+            partner,
+            _notice(
+                id=ids.notice_id(decision.id, partner.id),
+                cause_id=decision.id,
+                toggle_id=data.toggle_id,
+                action=action,
+                subject=data.subject,
+                purpose=data.purpose,
+                occurred_at=data.occurred_at,
+                issued_at=data.accepted_at,
+                receive_by=clocks.receive.deadline(data.accepted_at),
+                complete_by=clocks.complete.deadline(data.accepted_at),
+                extended_complete_by=clocks.complete.extended(data.accepted_at),
+                watch=partner.watch,
+                datasets=datasets,
+                datasets_count=count,
+            ),
+        )
 
 
-def pack(decisions: Sequence[Envelope], partners: Sequence[Partner]) -> list[Envelope]:
+def _hears(data: ConsentChanged | DeletionRequested, partner: Partner, kind: str, *, holds: bool) -> bool:
+    """Who is in scope; and who was given the subject, though it may have been registered otherwise then. Of what one
+    partner is asked for, that one alone hears, also while it is drained."""
+    if isinstance(data, DeletionRequested) and data.partner is not None:
+        return partner.id == data.partner and partner.status is not PartnerStatus.REMOVED
+    return partner.in_scope(data.purpose, kind, data.accepted_at) or (holds and partner.hears(data.accepted_at))
+
+
+def _datasets(
+    data: ConsentChanged | DeletionRequested, held: Sequence[tuple[str, str]]
+) -> tuple[tuple[DatasetVersion, ...] | None, int | None]:
+    """What a notice names, and how many there are."""
+    if isinstance(data, DeletionRequested) and data.datasets is not None:
+        return data.datasets, len(data.datasets)
+    if not held:
+        return None, None
+    named = (_dataset(dataset=dataset, version=version) for dataset, version in held[:MOST_DATASETS])
+    return tuple(named), len(held)
+
+
+def pack(
+    decisions: Sequence[Envelope],
+    partners: Sequence[Partner],
+    given: Given = MappingProxyType({}),
+    *,
+    disclosed: bool = False,
+) -> list[Envelope]:
     """The packs that a batch of decisions causes: per partner in order, none above its batch size."""
-    waiting: dict[str, tuple[Partner, list[Notice]]] = {}
-    for decision in decisions:
-        for partner, notice in notices_for(decision, partners):
-            waiting.setdefault(partner.id, (partner, []))[1].append(notice)
-    return [
-        _packed(partner, notices[start : start + partner.batch_size])
-        for partner, notices in waiting.values()
-        for start in range(0, len(notices), partner.batch_size)
-    ]
+    addressed = (each for decision in decisions for each in notices_for(decision, partners, given, disclosed=disclosed))
+    return [_envelope(*each) for each in packed(addressed)]
 
 
-def _packed(partner: Partner, notices: Sequence[Notice]) -> Envelope:
-    identity = ids.pack_id(partner.lane, *(notice.id for notice in notices))
-    data = NoticesIssued(partner=partner.id, lane=partner.lane, notices=tuple(notices))
+def _envelope(partner: Partner, lane: int, notices: tuple[Notice, ...]) -> Envelope:
+    identity = ids.pack_id(lane, *(notice.id for notice in notices))
+    data = _pack(partner=partner.id, lane=lane, notices=notices)
     return Envelope(identity, notices[-1].issued_at, data)

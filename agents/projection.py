@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agents.consuming import consume
-from agents.poison import Intake, timestamp_of
+from agents.poison import Intake, Received, timestamp_of
 from ledger import Entry, Ledger
 from streams.clock import Clock
+from streams.deadlines import DeadlineReached, EscalationClaimed, EscalationEnded
 from streams.errors import StorageUnusable
 from streams.events import (
     Acknowledged,
@@ -27,13 +28,20 @@ from streams.events import (
     DeletionRequested,
     MessagePoisoned,
     NoticesIssued,
+    NoticesSuperseded,
     NoticeUndeliverable,
+    OperatorActed,
     Partner,
+    PartnerSuspended,
+    ReplyAcknowledged,
+    StatementReceived,
 )
 from streams.log import events_topic
 from streams.records import Appender
 from streams.topics import (
     ACKNOWLEDGEMENTS,
+    ACTIONS,
+    DEADLINES,
     DECISIONS,
     DELIVERIES,
     NOTICES,
@@ -46,6 +54,8 @@ from streams.topics import (
 log = logging.getLogger(__name__)
 
 BATCH = 500
+#: What a ledger reads beside the acknowledgements.
+TOPICS = (TOGGLES, DECISIONS, PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, POISONED, ACTIONS, DEADLINES)
 _RETRY_SECONDS = 1.0
 
 EXPECTED: tuple[type[Data], ...] = (
@@ -53,12 +63,19 @@ EXPECTED: tuple[type[Data], ...] = (
     ConsentChanged,
     DeletionRequested,
     Partner,
+    PartnerSuspended,
     NoticesIssued,
     BatchDelivered,
     BatchFailed,
+    NoticesSuperseded,
     NoticeUndeliverable,
     MessagePoisoned,
+    OperatorActed,
+    DeadlineReached,
+    EscalationClaimed,
+    EscalationEnded,
 )
+ANSWERS: tuple[type[Data], ...] = (Acknowledged, ReplyAcknowledged, StatementReceived)
 
 
 class Recorder:
@@ -88,7 +105,7 @@ class Recorder:
 def add_projection(app: Any, appender: Appender, recorder: Recorder, clock: Clock) -> None:
     """Add both agents to a Faust app."""
     events = Intake(appender, clock, *EXPECTED)
-    answers = Intake(appender, clock, Acknowledged)
+    answers = Intake(appender, clock, *ANSWERS)
 
     async def project(batch: Sequence[Any]) -> None:
         await recorder.record(await _entries(events, batch))
@@ -96,9 +113,7 @@ def add_projection(app: Any, appender: Appender, recorder: Recorder, clock: Cloc
     async def acknowledge(batch: Sequence[Any]) -> None:
         await recorder.record(await _entries(answers, batch))
 
-    topics = (TOGGLES, DECISIONS, PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, POISONED)
-
-    @app.agent(events_topic(app, *(topic.name for topic in topics)), name="projection")
+    @app.agent(events_topic(app, *(topic.name for topic in TOPICS)), name="projection")
     async def projection(stream: Any) -> None:
         await consume(app, stream, BATCH, project)
 
@@ -108,8 +123,12 @@ def add_projection(app: Any, appender: Appender, recorder: Recorder, clock: Cloc
 
 
 async def _entries(intake: Intake, batch: Sequence[Any]) -> list[Entry]:
-    """Every message of a batch, in order; what was set aside still moves the offset on."""
-    good = {(item.topic, item.partition, item.offset): item.envelope for item in await intake.read(batch)}
+    return entries([event.message for event in batch], await intake.read(batch))
+
+
+def entries(messages: Sequence[Any], received: Sequence[Received]) -> list[Entry]:
+    """Every message, in order; what is no event of ours still moves the offset on."""
+    good = {(item.topic, item.partition, item.offset): item.envelope for item in received}
     return [
         Entry(
             topic=message.topic,
@@ -118,5 +137,5 @@ async def _entries(intake: Intake, batch: Sequence[Any]) -> list[Entry]:
             timestamp=timestamp_of(message),
             envelope=good.get((message.topic, message.partition, message.offset)),
         )
-        for message in (event.message for event in batch)
+        for message in messages
     ]

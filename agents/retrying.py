@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from agents.faults import Fault
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -33,6 +35,7 @@ class Attempt:
     status: int | None
     error: str | None = None
     retry_after: str | None = None
+    fault: Fault | None = None
 
     @property
     def accepted(self) -> bool:

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gzip
 import logging
-import os
+import socket
+import ssl
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 import aiohttp
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from yarl import URL
 
-from agents.addresses import PublicResolver, UnsafeAddress, check_literal
+from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
+from agents.connecting import Flooded, allow_reply, explained, peer, printable, session
+from agents.faults import fault_of
 from agents.retrying import Attempt
 from streams import signing
+from streams.addresses import Address, Network, may_be_dialled
 from streams.cloudevents import SOURCE, explain
 from streams.errors import RescindError
-from streams.events import AckStatus, Notice, Outcome, RefusalReason
+from streams.events import EVIDENCE_CAP, AckStatus, Code, Outcome, RefusalReason, Vocabulary
+from streams.moments import Moment
+from streams.vocabulary import meaning
+from streams.written import WrittenNotice
 
 log = logging.getLogger(__name__)
 
 NOTICE_TYPE = "io.rescind.notice"
-#: A reply is read this far and no further.
-REPLY_CAP = 1024 * 1024
+#: Items of a reply that are read: each notice of the largest request may have one for each status.
+ITEMS_CAP = 4 * 1000
 #: Characters of a detail, as `streams.events.Acknowledged` takes it.
 DETAIL_CAP = 1000
 _USER_AGENT = "Rescind/0.1"
@@ -37,9 +55,29 @@ def _cut(text: Any) -> Any:
     return text[:DETAIL_CAP] if isinstance(text, str) else text
 
 
+def _plainly_true(value: Any) -> bool:
+    return value is True
+
+
+def _fitting(evidence: Any) -> Any:
+    try:
+        fits = isinstance(evidence, dict) and len(orjson.dumps(evidence)) <= EVIDENCE_CAP
+    except orjson.JSONEncodeError:  # nested deeper than can be written
+        return None
+    return evidence if fits else None
+
+
+def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
 class ReplyItem(BaseModel):
-    """One acknowledgement in a reply. Fields that we do not know are a partner's own business, and a detail
-    that is too long is cut: the acknowledgement itself must not be lost over it."""
+    """One acknowledgement in a reply. Fields that we do not know are a partner's own business; a detail that is too
+    long is cut, and what is no evidence that we keep, or no time, is left out: the acknowledgement itself must not be
+    lost over it. In the place of a status may stand a code of a public vocabulary."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     id: str
@@ -47,6 +85,21 @@ class ReplyItem(BaseModel):
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
     detail: Annotated[str | None, BeforeValidator(_cut)] = None
+    extend: Annotated[bool, BeforeValidator(_plainly_true)] = False
+    expected_by: Annotated[Moment | None, WrapValidator(_or_none)] = None
+    evidence: Annotated[dict[str, Any] | None, BeforeValidator(_fitting)] = None
+    vocabulary: Vocabulary | None = None
+    code: Annotated[Code | None, WrapValidator(_or_none)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_our_words(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("vocabulary") is None:
+            return given
+        if given.get("status") is not None:
+            # Our own words count; the code is kept beside them as the partner's own.
+            return {name: value for name, value in given.items() if name != "vocabulary"}
+        return given | meaning(str(given["vocabulary"]), str(given.get("code")))._asdict()
 
 
 _REPLY_ITEM = TypeAdapter(ReplyItem)
@@ -54,39 +107,62 @@ _REPLY_ITEM = TypeAdapter(ReplyItem)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one attempt."""
+    """What came of one attempt. `address` is whom it went to, if it came that far; `reply` the answer's body."""
 
     attempt: Attempt
     duration_ms: float
     items: tuple[ReplyItem, ...] = ()
+    address: str | None = None
+    reply: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A request's body and what it is."""
+
+    body: bytes
+    media_type: str
+    gzip: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sender(Protocol):
     """The seam for other dialects than Standard Webhooks."""
 
-    async def send(
-        self,
-        url: str,
-        secret: str,
-        webhook_id: str,
-        notices: Sequence[Notice],
-        *,
-        single: bool,
-        now: datetime,
-    ) -> Answer:
-        """One attempt. Never raises for what a partner does."""
+    def payload(self, notices: Sequence[WrittenNotice], *, single: bool, gzip: bool) -> Payload:
+        """What would be sent: a batch, or one event for a partner that takes one."""
+        ...
+
+    async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: datetime) -> Answer:
+        """One attempt, signed with each of the secrets. Never raises for what a partner does."""
         ...
 
 
-def body_of(notices: Sequence[Notice], *, single: bool) -> tuple[bytes, str]:
+def body_of(notices: Sequence[WrittenNotice], *, single: bool) -> tuple[bytes, str]:
     """The body and its media type: a CloudEvents batch, or one event for a partner that takes one."""
     events = [_event(notice) for notice in notices]
     if single:
-        return orjson.dumps(events[0], option=orjson.OPT_UTC_Z), "application/cloudevents+json"
-    return orjson.dumps(events, option=orjson.OPT_UTC_Z), "application/cloudevents-batch+json"
+        return orjson.dumps(events[0]), "application/cloudevents+json"
+    return orjson.dumps(events), "application/cloudevents-batch+json"
 
 
-def _event(notice: Notice) -> dict[str, Any]:
+def _event(notice: WrittenNotice) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "action": notice.action,
+        "subject": notice.subject,
+        "purpose": notice.purpose,
+        "occurred_at": notice.occurred_at,
+        "issued_at": notice.issued_at,
+        "receive_by": notice.receive_by,
+        "complete_by": notice.complete_by,
+        "toggle_id": notice.toggle_id,
+    }
+    if notice.extended_complete_by is not None:
+        data["extended_complete_by"] = notice.extended_complete_by
+    if notice.reminder is not None:
+        data["reminder"] = notice.reminder
+    if notice.datasets is not None:
+        data["datasets"], data["datasets_count"] = notice.datasets, notice.datasets_count
     return {
         "specversion": "1.0",
         "id": notice.id,
@@ -95,22 +171,15 @@ def _event(notice: Notice) -> dict[str, Any]:
         "subject": notice.subject,
         "time": notice.issued_at,
         "datacontenttype": "application/json",
-        "data": {
-            "action": notice.action,
-            "subject": notice.subject,
-            "purpose": notice.purpose,
-            "occurred_at": notice.occurred_at,
-            "issued_at": notice.issued_at,
-            "receive_by": notice.receive_by,
-            "complete_by": notice.complete_by,
-            "toggle_id": notice.toggle_id,
-        },
+        "data": data,
     }
 
 
 def parse_reply(body: bytes) -> tuple[ReplyItem, ...]:
     """The acknowledgements in a reply's body. Anything else in it is no acknowledgement, and no error:
     the 2xx alone says "received"."""
+    if not body:
+        return ()
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -119,120 +188,108 @@ def parse_reply(body: bytes) -> tuple[ReplyItem, ...]:
     if not isinstance(results, list):
         return ()
     items = []
-    refused: list[str] = []
-    for result in results:
+    first: ValidationError | None = None
+    for result in results[:ITEMS_CAP]:
         try:
-            item = _REPLY_ITEM.validate_python(result)
+            items.append(_REPLY_ITEM.validate_python(result))
         except ValidationError as error:
-            refused.append(explain(error))
-        else:
-            items.append(item)
-    if refused:
+            first = first or error
+    if len(items) < len(results):
         # One line a reply, whatever it holds: a partner does not decide how much we log.
-        log.warning("%d items of a reply are no acknowledgements; the first: %.300r", len(refused), refused[0])
+        why = f"too many at once; {ITEMS_CAP} are read" if first is None else f"the first: {explain(first)!r:.300}"
+        log.warning("%d items of a reply are no acknowledgements; %s", len(results) - len(items), why)
     return tuple(items)
 
 
 class HttpSender:
     """Standard Webhooks over HTTP(S). Bounded in time and in what it reads; follows no redirect; takes no
-    proxy from the environment."""
+    proxy from the environment.
 
-    def __init__(self, timeout: float, *, allow_private: bool) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+    `timeout` is how many seconds an attempt may take in all. A third of it is enough to connect, and two thirds
+    without a byte are too many. `allow_private` lets partners have http:// and any address; otherwise the address is
+    public or in one of the `networks`. `tls` says whom to trust; None means whom the system trusts.
+    """
+
+    def __init__(
+        self,
+        timeout: float,
+        *,
+        allow_private: bool,
+        networks: Sequence[Network] = (),
+        tls: ssl.SSLContext | None = None,
+        getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 3, sock_read=timeout * 2 / 3)
         self._allow_private = allow_private
+        self._tls = tls
+        self._permits = _anything if allow_private else functools.partial(may_be_dialled, networks=networks)
+        self._resolver = Resolver(self._permits, getaddrinfo)
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+        await self._resolver.close()
 
-    async def send(
-        self,
-        url: str,
-        secret: str,
-        webhook_id: str,
-        notices: Sequence[Notice],
-        *,
-        single: bool,
-        now: datetime,
-    ) -> Answer:
-        body, media_type = body_of(notices, single=single)
-        headers = {"content-type": media_type, "user-agent": _USER_AGENT}
+    def payload(self, notices: Sequence[WrittenNotice], *, single: bool, gzip: bool) -> Payload:
+        return Payload(*body_of(notices, single=single), gzip)
+
+    async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: datetime) -> Answer:
+        headers = {"content-type": payload.media_type, "user-agent": _USER_AGENT, **payload.headers}
+        body = payload.body
+        if payload.gzip:
+            # The signature is over what the partner's program sees, and most see it unpacked.
+            headers["content-encoding"] = "gzip"
+            body = gzip.compress(payload.body, compresslevel=1, mtime=0)
         try:
-            headers |= signing.headers(secret, webhook_id, now, body)
+            headers |= signing.headers(secrets, webhook_id, now, payload.body)
         except RescindError as error:
             return Answer(Attempt(None, str(error)), 0.0)
         started = time.perf_counter()
-        attempt, reply = await self._post(url, headers, body)
+        attempt, reply, address = await self._post(url, headers, body)
         duration_ms = (time.perf_counter() - started) * 1000
-        return Answer(attempt, duration_ms, parse_reply(reply) if attempt.accepted else ())
+        return Answer(attempt, duration_ms, parse_reply(reply) if attempt.accepted else (), address, reply)
 
-    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Attempt, bytes]:
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Attempt, bytes, str | None]:
+        peer.set(None)
+        cap = allow_reply(len(body))
         try:
             if not self._allow_private:
-                check_literal(URL(url).host or "")
+                check(URL(url), self._permits)
             async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
-                reply = await self._read(response)
-                error = None if 200 <= response.status < 300 else _words(response.status, reply)
-                return Attempt(response.status, error, response.headers.get("retry-after")), reply
-        except TimeoutError:
-            return Attempt(None, "no complete answer in time"), b""
+                reply = await self._read(response, cap)
+                error = None if 200 <= response.status < 300 else _words(response, reply)
+                return Attempt(response.status, error, response.headers.get("retry-after")), reply, peer.get()
         except (aiohttp.ClientError, UnsafeAddress, OSError, ValueError) as error:
-            return Attempt(None, explained(error)), b""
+            return Attempt(None, explained(error), fault=fault_of(error)), b"", peer.get()
         except Exception as error:
             # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
             log.exception("an attempt failed in a way that nobody expected")
-            return Attempt(None, f"{type(error).__name__}: {error}"[:1000]), b""
+            return Attempt(None, explained(error)), b"", peer.get()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         try:
-            return await response.content.readexactly(REPLY_CAP)
+            return await response.content.readexactly(most)
         except asyncio.IncompleteReadError as short:
             return short.partial
+        except Flooded:
+            # The answer is its status; what it says beyond, nobody can read to its end.
+            return b""
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = None if self._allow_private else PublicResolver()
-            connector = aiohttp.TCPConnector(resolver=resolver, limit=0, limit_per_host=0)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=self._timeout,
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
+            self._session = session(self._resolver, self._timeout, self._tls)
         return self._session
 
 
-def explained(error: Exception) -> str:
-    """Why there was no answer, in words for an operator, not for whoever knows the HTTP library."""
-    # Subclasses before what they derive from.
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            text = f"the host name cannot be resolved: {error.os_error}"
-        case aiohttp.ClientConnectorCertificateError():
-            text = f"TLS: the certificate is not valid: {error.certificate_error}"
-        case aiohttp.ClientConnectorSSLError():
-            text = f"TLS: {error.os_error}"
-        case aiohttp.ClientConnectorError():
-            number = error.os_error.errno
-            text = f"cannot connect: {os.strerror(number) if number else error.os_error}"
-        case aiohttp.ServerDisconnectedError():
-            text = "the connection was closed before there was an answer"
-        case aiohttp.ClientResponseError():
-            first, *_ = error.message.strip().splitlines() or ["no status line"]
-            text = f"the answer is not HTTP: {first.rstrip(':')}"
-        case aiohttp.ClientPayloadError():
-            text = "the answer ended before it was complete"
-        case UnsafeAddress():
-            text = str(error)
-        case OSError():
-            text = f"the connection broke: {error.strerror or error}"
-        case _:
-            text = f"{type(error).__name__}: {error}"
-    return text[:1000]
+def _anything(address: Address) -> bool:
+    return True
 
 
-def _words(status: int, reply: bytes) -> str:
-    text = " ".join(reply[:500].decode("utf-8", "replace").split())
-    return f"HTTP {status}: {text}" if text else f"HTTP {status}"
+def _words(response: aiohttp.ClientResponse, reply: bytes) -> str:
+    """What an operator reads of an answer that took nothing."""
+    location = response.headers.get("location")
+    if 300 <= response.status < 400 and location is not None:
+        return f"HTTP {response.status}: redirects are not followed; to {printable(location[:200])}"
+    text = printable(reply[:500].decode("utf-8", "replace"))
+    return f"HTTP {response.status}: {text}" if text else f"HTTP {response.status}"

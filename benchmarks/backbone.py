@@ -37,9 +37,9 @@ async def measure(toggles: int, partners: int) -> None:
                 await service.stop()
         simulated = [SimulatedPartner(f"p{number}") for number in range(partners)]
         with Client(service.url, key, timeout=120) as client:
-            await _register(client, service.url, simulated)
+            await register(client, service.url, simulated)
             idle = memory(service.pid)
-            await _flow(client, toggles, partners, simulated)
+            await flow(client, toggles, partners, simulated)
         print(f"{'memory of the service, idle':<42}{idle['VmRSS']:>10.0f} MiB")
         print(f"{'memory of the service, peak':<42}{memory(service.pid)['VmHWM']:>10.0f} MiB")
         for partner in simulated:
@@ -47,7 +47,8 @@ async def measure(toggles: int, partners: int) -> None:
         await service.stop()
 
 
-async def _flow(client: Client, toggles: int, partners: int, simulated: Sequence[SimulatedPartner]) -> None:
+async def flow(client: Client, toggles: int, partners: int, simulated: Sequence[SimulatedPartner]) -> None:
+    """Send toggles, and print how fast they went in, and their deletions out and back."""
     began = time.perf_counter()
     for start in range(0, toggles, BATCH):
         await asyncio.to_thread(client.post_toggles, [toggle(number) for number in range(start, start + BATCH)])
@@ -64,7 +65,8 @@ async def _flow(client: Client, toggles: int, partners: int, simulated: Sequence
     print(f"{'... acknowledged, and in the ledger':<42}{wanted / recorded:>10.0f} /s")
 
 
-async def _register(client: Client, url: str, simulated: Sequence[SimulatedPartner]) -> None:
+async def register(client: Client, url: str, simulated: Sequence[SimulatedPartner]) -> None:
+    """Partners that complete in their replies."""
     for partner in simulated:
         partner.bind()
         made = client.add_partner({"id": partner.id, "name": partner.id, "url": partner.url, "purposes": ["ai"]})

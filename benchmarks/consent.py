@@ -21,16 +21,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from agents.app import GROUP
 from agents.consent import add_consent
 from benchmarks.backbone import memory
 from rescind.launching import Launch, ServiceProcess
+from rescind.running.collecting import tune_collector
 from streams.clock import utc_now
 from streams.cloudevents import Envelope
-from streams.embedded.states import Reach, StateFile
+from streams.embedded.log import EmbeddedLog
 from streams.events import Choice, ConsentToggled
 from streams.log import Log
 from streams.records import TopicPartition, record
+from streams.states import Reach, StateFile
 from streams.topics import TOGGLES
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -90,13 +94,16 @@ async def table_alone(directory: Path, subjects: int, rounds: int) -> float:
 
 async def agent_alone(directory: Path, toggles: int) -> tuple[float, float]:
     """From a log full of toggles until all are committed: toggles a second, and seconds to ready."""
-    log = Log(f"sqlite://{directory / 'log.sqlite'}")
+    log = EmbeddedLog(f"sqlite://{directory / 'log.sqlite'}")
     app = log.new_app(GROUP, directory)
     add_consent(app, log, utc_now)
     app.finalize()
     began = time.perf_counter()
     await app.start()
     await app.tables.recovery.completed.wait()
+    while app.tables.behind:
+        await asyncio.sleep(0.002)
+    tune_collector()  # as the service does when it is ready
     ready = time.perf_counter()
     while committed(directory) < toggles:
         await asyncio.sleep(0.02)
@@ -140,7 +147,7 @@ async def measure(subjects: int, toggles: int) -> None:
         size = (directory / "consent.sqlite").stat().st_size / subjects
         print(f"{subjects} subjects ({size:.0f} bytes each; made in {time.perf_counter() - began:.0f} s)")
         await in_child("table", directory, subjects)
-        log = Log(f"sqlite://{directory / 'log.sqlite'}")
+        log = EmbeddedLog(f"sqlite://{directory / 'log.sqlite'}")
         await fill(log, toggles, subjects)
         log.close()
         await in_child("agent", directory, toggles)
@@ -155,7 +162,7 @@ async def measure(subjects: int, toggles: int) -> None:
 async def measure_rebuild(toggles: int) -> None:
     with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name:
         directory = Path(name)
-        log = Log(f"sqlite://{directory / 'log.sqlite'}")
+        log = EmbeddedLog(f"sqlite://{directory / 'log.sqlite'}")
         await fill(log, toggles, toggles)
         ends = await log.end_offsets(TOGGLES.name)
         await log._store.commit(GROUP, {TopicPartition(*tp): end for tp, end in ends.items()})
@@ -180,7 +187,9 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.child:
         step, directory, number = chosen.child
-        asyncio.run(child(step, Path(directory), int(number)))
+        # The service's loop.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(child(step, Path(directory), int(number)))
     else:
         asyncio.run(run(chosen.subjects, chosen.toggles))
 

@@ -24,11 +24,13 @@ import uvloop
 
 from agents.consent import add_consent
 from agents.consuming import consume
+from rescind.running.collecting import tune_collector
 from streams.cloudevents import Envelope
 from streams.embedded import schema
+from streams.embedded.log import EmbeddedLog
 from streams.embedded.opening import connect
 from streams.events import Choice, ConsentToggled
-from streams.log import Log, events_topic
+from streams.log import events_topic
 from streams.records import Record, record
 from streams.topics import DECISIONS, NOTICES, POISONED, TOGGLES
 
@@ -61,7 +63,7 @@ def bare(directory: Path, records: list[Record]) -> float:
     return seconds
 
 
-async def appends(journal: Log, records: list[Record]) -> float:
+async def appends(journal: EmbeddedLog, records: list[Record]) -> float:
     """Four callers, each waiting for one batch before it sends the next."""
     batches = iter([records[start : start + BATCH] for start in range(0, len(records), BATCH)])
 
@@ -87,6 +89,7 @@ async def running(app: Any) -> AsyncIterator[None]:
     app.finalize()
     await app.start()
     await app.tables.recovery.completed.wait()
+    tune_collector()  # as the service does when it is ready
     try:
         yield
     finally:
@@ -105,7 +108,7 @@ async def until(reached: Callable[[], bool]) -> float:
     return time.perf_counter() - began
 
 
-async def consent(journal: Log, directory: Path, count: int) -> float:
+async def consent(journal: EmbeddedLog, directory: Path, count: int) -> float:
     """Toggles that lie in the log, through the consent agent: its table and its decisions."""
     app = journal.new_app("bench-consent", directory)
     add_consent(app, journal, lambda: NOON)
@@ -117,7 +120,7 @@ async def consent(journal: Log, directory: Path, count: int) -> float:
         return time.perf_counter() - began
 
 
-async def lanes(journal: Log, directory: Path, count: int) -> float:
+async def lanes(journal: EmbeddedLog, directory: Path, count: int) -> float:
     """Messages that lie in eight lanes, each lane read by an actor of its own."""
     app = journal.new_app("bench-lanes", directory)
     seen = 0
@@ -134,7 +137,7 @@ async def lanes(journal: Log, directory: Path, count: int) -> float:
         return await until(lambda: seen >= count)
 
 
-async def latencies(journal: Log, directory: Path, count: int = 200) -> list[float]:
+async def latencies(journal: EmbeddedLog, directory: Path, count: int = 200) -> list[float]:
     """From a send's acknowledgement to the agent, one at a time, in milliseconds."""
     app = journal.new_app("bench-latency", directory)
     arrived = asyncio.Event()
@@ -164,10 +167,10 @@ async def measure(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name:
         directory = Path(name)
         limit = show(f"bare sqlite3, {size:.0f} bytes a row, {BATCH} a commit", count, bare(directory, records))
-        journal = Log(f"sqlite://{directory}/latency.sqlite")
+        journal = EmbeddedLog(f"sqlite://{directory}/latency.sqlite")
         quiet = await latencies(journal, directory)
         journal.close()
-        journal = Log(f"sqlite://{directory}/log.sqlite")
+        journal = EmbeddedLog(f"sqlite://{directory}/log.sqlite")
         rate = show(f"durable appends, {BATCH} a batch, four callers", count, await appends(journal, records))
         print(f"{'  of the bare append':<58}{rate / limit:>10.0%}")
         app = journal.new_app("bench-send", directory)

@@ -16,6 +16,10 @@ from urllib.parse import urlsplit
 from rescind.partner import InvalidInput, InvalidSignature, ReceivedNotice, completed, receive, reply
 
 REGISTERED = json.loads(Path(sys.argv[1]).read_text())
+#: What signatures are checked with: the secret for v1, the public key for v1a.
+KEYS = [
+    key for key in (REGISTERED["signing_secret"], *(key["public_key"] for key in REGISTERED["signing_keys"])) if key
+]
 #: In real life: a database. A webhook may come twice; the notice's id tells.
 DONE: set[str] = set()
 
@@ -29,7 +33,7 @@ class Webhook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         try:
-            delivery = receive(REGISTERED["signing_secret"], dict(self.headers), body, datetime.now(UTC))
+            delivery = receive(KEYS, dict(self.headers), body, datetime.now(UTC))
         except InvalidSignature:
             self._answer(401, b"")
             return

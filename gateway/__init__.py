@@ -1,7 +1,10 @@
 """Who may ask: the HTTP interface, its keys and roles, the status page, and the metrics."""
 
 from gateway.app import create_app
-from gateway.context import Context, Readiness
+from gateway.appending import Bounded
+from gateway.context import Context, Readiness, Trial
+from gateway.health import create_health_app
 from gateway.server import listening
+from gateway.turns import Turns
 
-__all__ = ["Context", "Readiness", "create_app", "listening"]
+__all__ = ["Bounded", "Context", "Readiness", "Trial", "Turns", "create_app", "create_health_app", "listening"]

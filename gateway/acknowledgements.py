@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -14,41 +15,61 @@ from gateway.bodies import items_of, parse_each, read_json, strictly
 from gateway.context import Context, context_of
 from gateway.openapi import body_of
 from gateway.problems import Problem, problems
-from ledger import NoticeRow, fits
+from gateway.tracing import acknowledged
+from ledger import NoticeRow, NoticeStatus, fits
+from ledger.extending import WORDS, Asked, Extended, judged
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
-from streams.events import Acknowledged, AckStatus, Outcome, RefusalReason
+from streams.events import EVIDENCE_CAP, Acknowledged, AckStatus, Code, Outcome, RefusalReason, Vocabulary
 from streams.moments import Moment
 from streams.names import EventId
 from streams.records import record
 from streams.topics import ACKNOWLEDGEMENTS, NOTICES
+from streams.vocabulary import Meaning, meaning
 
 router = APIRouter(tags=["partners"])
-#: Bytes of evidence as JSON.
-EVIDENCE_CAP = 16 * 1024
 
 
 class AcknowledgementIn(BaseModel):
-    """`completed` needs an `outcome`, `refused` a `reason`."""
+    """`completed` needs an `outcome`, `refused` a `reason`. In the place of `status` may stand a `code` of a public
+    `vocabulary` (`opendsr`, `drp`, `drop`); beside it, `code` is a word of the partner's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     notice_id: EventId
-    status: AckStatus
+    status: AckStatus | None = None
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
     detail: Annotated[str, Field(max_length=1000)] | None = None
     expected_by: Moment | None = None
+    extend: bool = False
     occurred_at: Moment | None = None
     evidence: dict[str, Any] | None = None
+    vocabulary: Vocabulary | None = None
+    code: Code | None = None
+
+    @property
+    def said(self) -> Meaning:
+        """In our words. Raises `ValueError` if there are none."""
+        if self.vocabulary is not None:
+            return meaning(self.vocabulary, self.code or "")
+        if self.status is None:
+            raise ValueError("status is missing; or name a vocabulary and a code of it")
+        return Meaning(self.status, self.outcome, self.reason)
 
     @model_validator(mode="after")
     def _fits(self) -> AcknowledgementIn:
-        if (self.status is AckStatus.COMPLETED) != (self.outcome is not None):
-            raise ValueError("an outcome belongs to status completed, and completed needs one")
-        if (self.status is AckStatus.REFUSED) != (self.reason is not None):
-            raise ValueError("a reason belongs to status refused, and refused needs one")
-        if self.expected_by is not None and self.status is not AckStatus.IN_PROGRESS:
+        said = self.said
+        if self.vocabulary is None:
+            if (self.status is AckStatus.COMPLETED) != (self.outcome is not None):
+                raise ValueError("an outcome belongs to status completed, and completed needs one")
+            if (self.status is AckStatus.REFUSED) != (self.reason is not None):
+                raise ValueError("a reason belongs to status refused, and refused needs one")
+        elif (self.status, self.outcome, self.reason) != (None, None, None):
+            raise ValueError("a code of a vocabulary stands in the place of status, outcome and reason")
+        if self.expected_by is not None and said.status is not AckStatus.IN_PROGRESS:
             raise ValueError("expected_by belongs to status in_progress")
+        if self.extend and not (self.status is AckStatus.IN_PROGRESS and (self.detail or "").strip()):
+            raise ValueError("extend belongs to status in_progress, with a detail that says why")
         if self.evidence is not None and len(orjson.dumps(self.evidence)) > EVIDENCE_CAP:
             raise ValueError(f"evidence is larger than {EVIDENCE_CAP} bytes")
         return self
@@ -56,7 +77,7 @@ class AcknowledgementIn(BaseModel):
 
 class ItemResult(BaseModel):
     notice_id: str
-    result: Literal["accepted", "unknown_notice", "not_yours", "wrong_outcome"]
+    result: Literal["accepted", "unknown_notice", "not_yours", "wrong_outcome", "not_extended", "unexplained"]
     detail: str | None = None
 
 
@@ -66,7 +87,7 @@ class Results(BaseModel):
     results: list[ItemResult]
 
 
-_EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "deleted"}]
+EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "deleted"}]
 
 
 @router.post(
@@ -74,25 +95,43 @@ _EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "del
     status_code=202,
     summary="Acknowledge notices",
     responses=problems(400, 413, 415, 422),
-    openapi_extra=body_of(AcknowledgementIn, many=True, example=_EXAMPLE),
+    openapi_extra=body_of(AcknowledgementIn, many=True, example=EXAMPLE),
 )
 async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
-    """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable. An equal
-    one may be repeated and changes nothing. 422 if none of them is accepted."""
-    context = context_of(request)
+    """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable, and so is one whose
+    result is `not_extended`: it counts for what it says but for that. An equal one may be repeated and changes nothing.
+    422 if none of them is accepted.
+
+    `expected_by` is the partner's own estimate, and moves no deadline. `extend` does, once, to the notice's
+    `extended_complete_by`, if it has one and `complete_by` has not passed."""
     body, _ = await read_json(request)
+    return await take(context_of(request), body, key.partner or "", "api")
+
+
+async def take(
+    context: Context, body: Any, partner: str, via: Literal["api", "callback"], statement: Envelope | None = None
+) -> Results:
+    """What a partner says in a body, and has signed in a statement. Raises `Problem` if nothing of it can be taken."""
     said = parse_each(items_of(body, "acknowledgements"), strictly(AcknowledgementIn), "acknowledgements")
     known = await _notices(context, [item.notice_id for item in said])
-    partner = key.partner or ""
-    results = [_result(item, known.get(item.notice_id), partner) for item in said]
+    now = context.clock()
+    signed = None if statement is None else statement.id
+    tracing = context.tracing
+    traces = await asyncio.to_thread(context.ledger.traces, [*known]) if tracing.enabled else {}
+    results = [_result(item, known.get(item.notice_id), partner, now) for item in said]
     records = [
-        record(ACKNOWLEDGEMENTS.name, _event(context, item, known[item.notice_id]))
+        record(
+            ACKNOWLEDGEMENTS.name,
+            acknowledged(tracing, _event(now, item, known[item.notice_id], via, signed), traces.get(item.notice_id)),
+        )
         for item, result in zip(said, results, strict=True)
-        if result.result == "accepted"
+        if result.result in ("accepted", "not_extended")
     ]
     if not records:
         errors = [{"index": index, **result.model_dump()} for index, result in enumerate(results)]
         raise Problem(422, "not-accepted", "none of the acknowledgements can be taken", errors=errors)
+    if statement is not None:
+        records.insert(0, record(ACKNOWLEDGEMENTS.name, statement))
     await context.appender.append(records)
     return Results(results=results)
 
@@ -107,38 +146,67 @@ async def _notices(context: Context, wanted: list[str]) -> dict[str, NoticeRow]:
     return found
 
 
-def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str) -> ItemResult:
+def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str, now: datetime) -> ItemResult:
     if notice is None:
         detail = "there is no such notice"
         return ItemResult(notice_id=item.notice_id, result="unknown_notice", detail=detail)
     if notice.partner != partner:
         detail = "this notice is for another partner"
         return ItemResult(notice_id=item.notice_id, result="not_yours", detail=detail)
-    if item.outcome is not None and not fits(item.outcome, notice.action):
-        detail = f"{item.outcome} is no outcome of what was asked, which is {notice.action}"
+    outcome = item.said.asked(notice.action).outcome
+    if outcome is not None and not fits(outcome, notice.action):
+        detail = f"{outcome} is no outcome of what was asked, which is {notice.action}"
         return ItemResult(notice_id=item.notice_id, result="wrong_outcome", detail=detail)
-    return ItemResult(notice_id=item.notice_id, result="accepted")
+    if _moves(item, notice) and item.detail is None:
+        detail = "this moves what you promised, so say in `detail` why"
+        return ItemResult(notice_id=item.notice_id, result="unexplained", detail=detail)
+    return _extended(item, notice, now) if item.extend else ItemResult(notice_id=item.notice_id, result="accepted")
 
 
-def _event(context: Context, item: AcknowledgementIn, notice: NoticeRow) -> Envelope:
-    now = context.clock()
-    expected = "" if item.expected_by is None else rfc3339(item.expected_by)
-    content = [item.status, item.outcome or "", item.reason or "", item.detail or "", expected]
-    if item.evidence is not None:
-        # Another piece of evidence is another statement; without this it would be dropped as a repetition.
-        content.append(orjson.dumps(item.evidence, option=orjson.OPT_SORT_KEYS).decode())
+def _moves(item: AcknowledgementIn, notice: NoticeRow) -> bool:
+    """The ledger judges again, in the order of the log. This only tells the partner."""
+    promised = notice.status is NoticeStatus.IN_PROGRESS and notice.expected_by is not None
+    return promised and item.expected_by is not None and item.expected_by != notice.expected_by
+
+
+def _extended(item: AcknowledgementIn, notice: NoticeRow, now: datetime) -> ItemResult:
+    """As the ledger will judge it, unless another request is on its way."""
+    final = notice.status in (NoticeStatus.COMPLETED, NoticeStatus.REFUSED)
+    repeated = notice.extended_by == _event(now, item, notice, "api", None).id
+    asked = Asked(
+        now, True, True, final, notice.complete_by, notice.extended_complete_by, notice.extended_by is not None
+    )
+    verdict = Extended.GRANTED if repeated else judged(asked)
+    if verdict is Extended.GRANTED and notice.extended_complete_by is not None:
+        detail = f"{WORDS[verdict]} until {rfc3339(notice.extended_complete_by)}"
+        return ItemResult(notice_id=item.notice_id, result="accepted", detail=detail)
+    return ItemResult(notice_id=item.notice_id, result="not_extended", detail=WORDS[verdict])
+
+
+def _event(
+    now: datetime,
+    item: AcknowledgementIn,
+    notice: NoticeRow,
+    via: Literal["api", "callback"],
+    statement: str | None,
+) -> Envelope:
+    said = item.said.asked(notice.action)
     data = Acknowledged(
         notice_id=item.notice_id,
         partner=notice.partner,
         subject=notice.subject,
-        status=item.status,
-        outcome=item.outcome,
-        reason=item.reason,
+        status=said.status,
+        outcome=said.outcome,
+        reason=said.reason,
         detail=item.detail,
         expected_by=item.expected_by,
+        extend=item.extend or None,
         # A partner's clock is its own; what it says cannot lie after now.
         occurred_at=min(item.occurred_at or now, now),
         evidence=item.evidence,
-        via="api",
+        via=via,
+        statement=statement,
+        vocabulary=item.vocabulary,
+        code=item.code,
     )
-    return Envelope(ids.acknowledgement_id(item.notice_id, notice.partner, *content), now, data)
+    return Envelope(ids.acknowledgement_id(item.notice_id, notice.partner, *data.content), now, data)

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI, Response
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 
-from gateway import acknowledgements, dashboard, lag, openapi, partners, subjects, toggles
+from gateway import (
+    acknowledgements,
+    actions,
+    callbacks,
+    contradictions,
+    dashboard,
+    dead_letter_room,
+    dead_letters,
+    disclosures,
+    door,
+    exports,
+    files,
+    gate,
+    health,
+    lag,
+    notices,
+    openapi,
+    own_room,
+    partner_acts,
+    partner_room,
+    partners,
+    replaying,
+    reports,
+    subject_room,
+    subjects,
+    testing,
+    toggles,
+)
+from gateway.behind import LedgerBehind
 from gateway.context import Context
 from gateway.counting import Counting
 from gateway.limits import BodyLimit, WholePath
+from gateway.live import Live
 from gateway.metrics import registry_for
 from gateway.problems import install
+from gateway.tracing import Traced
 
 _DESCRIPTION = """Rescind carries a user's opt-out to every registered data partner and tracks each
 acknowledgement against a clock. **Authorize** with an API key. Every error is an RFC 9457 problem."""
@@ -31,7 +62,11 @@ def create_app(context: Context) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
+    app.state.live = Live(context.ledger, context.clock)
+    app.state.ready = partial(health.readiness_of, context)
     registry = registry_for(context.ledger, context.clock, context.held_records)
+    behind = LedgerBehind(context.ledger, context.disclosures, context.appender, context.clock)
+    registry.register(behind)
     app.state.toggles_accepted = Counter(
         "rescind_toggles_accepted", "Toggles answered 202 by this process", registry=registry
     )
@@ -39,13 +74,21 @@ def create_app(context: Context) -> FastAPI:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
+        await behind.look()
         # In asyncio's own threads, which stay: the ledger keeps a connection for each thread that asked.
         return Response(await asyncio.to_thread(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
 
     app.add_middleware(BodyLimit, most=context.settings.max_body_bytes)
     app.add_middleware(WholePath)
     app.add_middleware(Counting, requests=requests)
-    for module in (toggles, subjects, partners, acknowledgements, lag, dashboard):
+    if context.tracing.enabled:
+        app.add_middleware(Traced, tracing=context.tracing)
+    app.include_router(gate.router)  # before the consents of one subject: `snapshot` is none
+    for module in (toggles, subjects, partners, testing, acknowledgements, callbacks, lag, health):
+        app.include_router(module.router)
+    for module in (replaying, dead_letters, contradictions, actions, notices, reports, exports, disclosures):
+        app.include_router(module.router)
+    for module in (door, files, dashboard, partner_room, partner_acts, subject_room, dead_letter_room, own_room):
         app.include_router(module.router)
     install(app)
     openapi.install(app)

@@ -28,15 +28,21 @@ async def read_json(request: Request) -> tuple[Any, str]:
     if media_type not in _JSON:
         raise Problem(415, "unsupported-media-type", f"the body must be {_JSON[0]}, not {media_type}")
     try:
-        body = orjson.loads(await request.body())
+        body = orjson.loads(await read_bytes(request))
     except orjson.JSONDecodeError as error:
         raise Problem(400, "malformed", f"the body is not JSON: {error}") from None
-    except ClientDisconnect:
-        # Nobody reads this answer; it only keeps a client's lost connection from looking like our failure.
-        raise Problem(400, "incomplete", "the client went away before its body was complete") from None
     if _deeper(body, DEEPEST):
         raise Problem(400, "malformed", f"the body is nested more than {DEEPEST} levels deep")
     return body, media_type
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The body as it came; it may be asked for again."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        # Nobody reads this answer; it only keeps a client's lost connection from looking like our failure.
+        raise Problem(400, "incomplete", "the client went away before its body was complete") from None
 
 
 def _deeper(body: Any, levels: int) -> bool:

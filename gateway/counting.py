@@ -23,17 +23,30 @@ class Counting:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500  # what Starlette answers when nothing was sent
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        answer = Answer(send)
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, answer)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._requests.labels(method, route, str(status)).inc()
+            self._requests.labels(method_of(scope), route_of(scope), str(answer.status)).inc()
+
+
+class Answer:
+    """Passes on what is sent, and knows its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 500  # what Starlette answers when nothing was sent
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+def method_of(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern, `none` where no route fits."""
+    return getattr(scope.get("route"), "path", "none")

@@ -1,17 +1,18 @@
-"""Lag over HTTP, and health."""
+"""Lag over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from gateway.auth import OperatorOrPartner
 from gateway.context import context_of
-from gateway.problems import Problem, problems, respond
-from ledger import PartnerLag, Role, Totals
+from gateway.problems import problems
+from gateway.standing import PartnerPath, check_own, unknown
+from ledger import PartnerLag, Role, Totals, Window
 
 router = APIRouter(tags=["operators"])
 
@@ -23,31 +24,29 @@ class Lag(BaseModel):
     totals: Totals | None = None
 
 
-@router.get("/v1/lag", summary="Acknowledgement lag", responses=problems())
-async def get_lag(request: Request, key: OperatorOrPartner) -> Lag:
-    """Open, oldest open, percentiles over the last day, overdue and backlog of each partner. A partner's
-    key shows that partner only. Seconds throughout."""
+@router.get("/v1/lag", summary="Acknowledgement lag", responses=problems(422))
+async def get_lag(
+    request: Request,
+    key: OperatorOrPartner,
+    window: Annotated[Window, Query(description="What the percentiles are over.")] = Window.DAY,
+) -> Lag:
+    """Open, oldest open, percentiles, overdue and backlog of each partner and of each kind of notice, and over a window
+    how many came and were answered. A partner's key shows that partner only. Seconds throughout."""
     context = context_of(request)
-    rows, totals = await asyncio.to_thread(context.ledger.overview, context.clock())
     if key.role is Role.PARTNER:
-        return Lag(partners=[row for row in rows if row.partner == key.partner])
+        return Lag(
+            partners=await asyncio.to_thread(context.ledger.lag, context.clock(), window, (window,), key.partner)
+        )
+    rows, totals = await asyncio.to_thread(context.ledger.overview, context.clock(), window, (window,))
     return Lag(partners=rows, totals=totals)
 
 
-# HEAD too, because that is what many load balancers ask.
-@router.head("/health/live", include_in_schema=False)
-@router.get("/health/live", summary="Is the process alive?")
-async def live() -> dict[str, str]:
-    return {"status": "alive"}
-
-
-@router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", summary="Does it do its work?", responses={503: problems()[503]})
-async def ready(request: Request) -> Response:
-    """503, with reasons, while tables recover or after a part has failed."""
-    readiness = context_of(request).ready()
-    if readiness.ready:
-        return JSONResponse({"status": "ready"})
-    errors = [{"detail": reason} for reason in readiness.reasons]
-    detail = "; ".join(readiness.reasons) or "the service does not do its work yet"
-    return respond(Problem(503, "not-ready", detail, errors=errors, headers={"retry-after": "1"}))
+@router.get("/v1/lag/{partner}", summary="A partner's lag", responses=problems(404, 422))
+async def get_partner_lag(request: Request, partner: PartnerPath, key: OperatorOrPartner) -> PartnerLag:
+    """The same of one partner, over the last hour, day, week and 30 days."""
+    context = context_of(request)
+    check_own(key, partner)
+    rows = await asyncio.to_thread(context.ledger.lag, context.clock(), Window.DAY, tuple(Window), partner)
+    if not rows:
+        raise unknown(partner)
+    return rows[0]

@@ -96,7 +96,8 @@ def install(app: FastAPI) -> None:
         return respond(Problem(422, "invalid", "the request is not valid", errors=errors))
 
     async def unavailable(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s: %s", request.method, request.url.path, error)
+        # Not the path itself: there may be a subject in it.
+        log.error("%s %s: %s", request.method, getattr(request.scope.get("route"), "path", "-"), error)
         return respond(Problem(503, "unavailable", str(error), headers={"retry-after": "1"}))
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
-from streams.addresses import address_of, is_public
-from streams.events import Partner, PartnerStatus
+from streams.addresses import Network, address_of, may_be_dialled
+from streams.events import Partner, PartnerChanged, PartnerRemoved, PartnerStatus
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 
-def check_url(url: str, *, allow_private: bool) -> str:
-    """The URL, if webhooks may go there. Raises `ValueError` with the reason.
+def check_url(url: str, *, allow_private: bool, networks: Sequence[Network] = ()) -> str:
+    """The URL, if webhooks may go there: to a public address or, by https, into one of the `networks`. Raises
+    `ValueError` with the reason.
 
     What a name resolves to is judged at every delivery; here only what the URL itself says.
     """
@@ -35,14 +38,14 @@ def check_url(url: str, *, allow_private: bool) -> str:
         raise ValueError("url must not hold a user name or password; requests are signed")
     if parts.fragment:
         raise ValueError("url must not have a fragment")
-    if not _may_be_dialled(host):
+    if not _is_a_host(host):
         raise ValueError(f"{host} is neither a host name nor an IP address")
-    if not allow_private and not _may_be_public(host):
+    if not allow_private and not _may_be_dialled(host, networks):
         raise ValueError(f"{host} is not a public address")
     return url
 
 
-def _may_be_dialled(host: str) -> bool:
+def _is_a_host(host: str) -> bool:
     """An IP address, or a name by the rules of RFC 1123 section 2.1. Its last label has a letter: resolvers
     read 127.1, 0x7f000001 and 2130706433 as addresses."""
     if address_of(host) is not None:
@@ -55,24 +58,45 @@ def _may_be_dialled(host: str) -> bool:
     return all(_LABEL.fullmatch(label) for label in labels) and _NUMBER.fullmatch(labels[-1]) is None
 
 
-def _may_be_public(host: str) -> bool:
-    address = address_of(host)
-    if address is not None:
-        return is_public(address)
+def _may_be_dialled(host: str, networks: Sequence[Network]) -> bool:
     name = host.removesuffix(".")
-    return name != "localhost" and not name.endswith(".localhost")
+    local = name == "localhost" or name.endswith(".localhost")
+    address = address_of("127.0.0.1" if local else host)
+    return address is None or may_be_dialled(address, networks)
 
 
-def free_lane(partners: Collection[Partner], owing: Collection[str], lanes: int) -> int | None:
-    """The lane of a new partner: one never used, else that of a removed partner that owes nothing.
-    None if there is no such lane."""
-    used = {partner.lane for partner in partners}
-    never = next((lane for lane in range(lanes) if lane not in used), None)
-    if never is not None:
-        return never
-    taken = _held(partners, owing)
-    return next((lane for lane in range(lanes) if lane not in taken), None)
+def free_lanes(
+    partners: Collection[Partner], owing: Collection[str], lanes: int, wanted: int = 1
+) -> tuple[int, ...] | None:
+    """The lanes of a new partner: such as were never used, before those of removed partners that owe nothing.
+    None if there are not so many."""
+    taken = held(partners, owing)
+    used = {lane for partner in partners for lane in partner.lanes}
+    free = sorted((lane for lane in range(lanes) if lane not in taken), key=lambda lane: (lane in used, lane))
+    return tuple(free[:wanted]) if len(free) >= wanted else None
 
 
-def _held(partners: Iterable[Partner], owing: Collection[str]) -> set[int]:
-    return {partner.lane for partner in partners if partner.status is not PartnerStatus.REMOVED or partner.id in owing}
+def held(partners: Iterable[Partner], owing: Collection[str]) -> set[int]:
+    """The lanes that somebody still needs."""
+    needing = (each for each in partners if each.status is not PartnerStatus.REMOVED or each.id in owing)
+    return {lane for partner in needing for lane in partner.lanes}
+
+
+def changed(before: Partner, now: datetime, *, draining: bool | None = None, **changes: Any) -> Partner:
+    """The next revision of a partner. One that is removed stays as it is."""
+    if before.status is PartnerStatus.REMOVED:
+        return before
+    if draining is not None:
+        changes["draining_since"] = (before.draining_since or now) if draining else None
+    return PartnerChanged.model_validate(_following(before, now) | changes)
+
+
+def removed(before: Partner, now: datetime) -> Partner:
+    """The last revision of a partner, which may be the one that it has."""
+    if before.status is PartnerStatus.REMOVED:
+        return before
+    return PartnerRemoved.model_validate(_following(before, now) | {"status": PartnerStatus.REMOVED})
+
+
+def _following(before: Partner, now: datetime) -> dict[str, Any]:
+    return before.model_dump() | {"revision": before.revision + 1, "updated_at": now}

@@ -23,8 +23,9 @@ _LAST_REQUESTS = 1
 @contextlib.asynccontextmanager
 async def listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
     """Serve for as long as the context lasts. The server's own URL."""
+    stopping = asyncio.Event()
     config = uvicorn.Config(
-        _Ending(app),
+        _Ending(app, stopping),
         http=_Protocol,
         ws="none",
         log_config=None,
@@ -42,6 +43,7 @@ async def listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]
             await asyncio.sleep(0.01)
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
+        stopping.set()
         server.should_exit = True
         await serving
 
@@ -70,10 +72,12 @@ class _Protocol(H11Protocol):
 
 class _Ending:
     """Answers 503 to what is not done when the service stops: a body that trickles in, say. Only the server
-    cancels a request, and it would answer with a traceback in the log and no problem."""
+    cancels a request, and it would answer with a traceback in the log and no problem. What goes on for as long as
+    somebody listens finds `stopping` in its scope."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, stopping: asyncio.Event) -> None:
         self._app = app
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -83,6 +87,7 @@ class _Ending:
             started = True
             await send(message)
 
+        scope["rescind.stopping"] = self._stopping
         try:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:

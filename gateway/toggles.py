@@ -14,6 +14,7 @@ from gateway.bodies import items_of, parse_each, read_json, strictly
 from gateway.context import context_of
 from gateway.openapi import body_of
 from gateway.problems import problems
+from gateway.tracing import toggled
 from streams.cloudevents import Envelope, from_dict
 from streams.errors import Undecodable
 from streams.events import ConsentToggled
@@ -68,6 +69,9 @@ async def post_toggles(request: Request, key: PlatformOrOperator) -> Accepted:
         Envelope(toggle.id or context.new_id(), now, ConsentToggled.model_validate(toggle.model_dump(exclude={"id"})))
         for toggle in toggles
     ]
+    if context.tracing.enabled:
+        sent = items_of(body, "toggles") if "cloudevents" in media_type else []
+        events = toggled(context.tracing, events, sent)
     await context.appender.append([record(TOGGLES.name, event) for event in events])
     counter: Counter = request.app.state.toggles_accepted
     counter.inc(len(events))

@@ -1,28 +1,84 @@
 """What is known: the ledger, a projection of the log that can be dropped and rebuilt, and the API keys."""
 
+from ledger.again import Span
+from ledger.closeup import Attempt, Board, Closeup, Funnel, Oldest
+from ledger.disclosed import Disclosure, Disclosures, Export, ExportStatus
+from ledger.disclosing import DisclosureIndex
+from ledger.extending import Extended
+from ledger.history import Block
 from ledger.keys import ApiKey, KeyStore, Role
-from ledger.lag import LagState, Percentiles
+from ledger.lag import LagState, Percentiles, Window
+from ledger.listing import Listed, Wanted
+from ledger.metering import Clocked, Metered
+from ledger.reading import LedgerReader
+from ledger.reporting import ReportRow, ReportTotals, Summary
 from ledger.store import Ledger, LedgerGap
 from ledger.transitions import Progress, Verdict, fits, judge
-from ledger.views import Consent, Entry, NoticeRow, NoticeStatus, PartnerLag, TimelineEntry, Totals
+from ledger.views import (
+    Amount,
+    Consent,
+    Contradiction,
+    Done,
+    Entry,
+    KindLag,
+    NoticeRow,
+    NoticeStatus,
+    PartnerLag,
+    Poisoned,
+    Refused,
+    Statement,
+    TimelineEntry,
+    Totals,
+    WindowLag,
+)
 
 __all__ = [
+    "Amount",
     "ApiKey",
+    "Attempt",
+    "Block",
+    "Board",
+    "Clocked",
+    "Closeup",
     "Consent",
+    "Contradiction",
+    "Disclosure",
+    "DisclosureIndex",
+    "Disclosures",
+    "Done",
     "Entry",
+    "Export",
+    "ExportStatus",
+    "Extended",
+    "Funnel",
     "KeyStore",
+    "KindLag",
     "LagState",
     "Ledger",
     "LedgerGap",
+    "LedgerReader",
+    "Listed",
+    "Metered",
     "NoticeRow",
     "NoticeStatus",
+    "Oldest",
     "PartnerLag",
     "Percentiles",
+    "Poisoned",
     "Progress",
+    "Refused",
+    "ReportRow",
+    "ReportTotals",
     "Role",
+    "Span",
+    "Statement",
+    "Summary",
     "TimelineEntry",
     "Totals",
     "Verdict",
+    "Wanted",
+    "Window",
+    "WindowLag",
     "fits",
     "judge",
 ]

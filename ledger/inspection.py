@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
-from ledger.store import SCHEMA_VERSION
+from ledger.reading import SCHEMA_VERSION
 from streams.errors import StorageUnusable
 from streams.inspecting import reading
 from streams.records import TopicPartition
@@ -30,9 +31,16 @@ def inspect(path: Path) -> LedgerState:
             raise StorageUnusable("another version of Rescind made it; delete it, and it is rebuilt from the log")
         ((identity,),) = connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchall()
         offsets = {TopicPartition(*row[:2]): row[2] for row in connection.execute("SELECT * FROM offsets")}
-        partners = connection.execute("SELECT id, body FROM partners").fetchall()
-    lanes = {orjson.loads(body).get("lane"): partner for partner, body in partners}
-    return LedgerState(identity, offsets, {lane: partner for lane, partner in lanes.items() if isinstance(lane, int)})
+        # Who has a lane now, before who had it.
+        partners = connection.execute("SELECT id, body FROM partners ORDER BY removed_at IS NULL, id").fetchall()
+    lanes = {lane: partner for partner, body in partners for lane in _lanes(orjson.loads(body))}
+    return LedgerState(identity, offsets, lanes)
+
+
+def _lanes(body: dict[str, Any]) -> list[int]:
+    # Read as it is: a ledger that is looked after may hold what no model takes any more.
+    lanes = [body.get("lane"), *(body.get("more_lanes") or ())]
+    return [lane for lane in lanes if isinstance(lane, int)]
 
 
 def keys_in_force(path: Path) -> int:

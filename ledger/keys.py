@@ -105,6 +105,12 @@ class KeyStore:
             return None
         return _key(rows[0])
 
+    def in_force(self, identity: str) -> ApiKey | None:
+        """The key of this id, unless it is unknown or revoked: for who has shown it before."""
+        with self._used() as database:
+            rows = list(database.query("SELECT * FROM keys WHERE id = ? AND revoked_at IS NULL", [identity]))
+        return _key(rows[0]) if rows else None
+
     def list(self) -> list[ApiKey]:
         """All keys, the revoked ones too, oldest first."""
         with self._used() as database:

@@ -1,12 +1,21 @@
-"""Lag as pure functions: histogram buckets, percentiles, and the state that sums a partner up."""
+"""Lag as pure functions: windows, histogram buckets, percentiles, and the state that sums a partner up.
+
+The buckets are those of a DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019): they grow by a constant factor, so that two
+histograms merge by adding up, and a percentile has a bounded relative error. Its Python library would keep a sketch as
+a blob, to be unpacked, merged and packed by the interpreter for each hour; as rows, SQLite adds them up itself, exactly
+and in either direction, and whoever looks into the file can read them.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from math import inf
+
+from ledger.times import HOUR_MICROS, micros
 
 #: Buckets grow by 2 ** (1/4), hence a percentile is exact to a fifth. Bucket 0 ends at one millisecond.
 _PER_DOUBLING = 4
@@ -15,12 +24,43 @@ _FIRST_MICROS = 1_000
 _LAST_BUCKET = 180
 
 
+class Window(StrEnum):
+    """A span of time that ends now. Figures over it cover the whole hours that touch it; from a week on, whole days
+    (UTC)."""
+
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+    MONTH = "30d"
+
+    @property
+    def span(self) -> timedelta:
+        return _SPANS[self]
+
+    @property
+    def block_hours(self) -> int:
+        """What it is added up of."""
+        return 24 if self.span >= _SPANS[Window.WEEK] else 1
+
+    def first_block(self, now: datetime) -> int:
+        """The number, since the epoch, of the first block that touches it."""
+        return micros(now - self.span) // (self.block_hours * HOUR_MICROS)
+
+
+_SPANS = {
+    Window.HOUR: timedelta(hours=1),
+    Window.DAY: timedelta(days=1),
+    Window.WEEK: timedelta(days=7),
+    Window.MONTH: timedelta(days=30),
+}
+
+
 class LagState(StrEnum):
     """How a partner is doing, worst last."""
 
     OK = "OK"
-    WARN = "WARN"  #: something is late or failing, and it is moving
-    STALL = "STALL"  #: something is late, and nothing has moved since it became due
+    WARN = "WARN"  #: something is late, failing or growing, and it is moving
+    STALL = "STALL"  #: something is late, and nothing has moved since it became due; or nothing is delivered at all
     STOP = "STOP"  #: no answer at all, or paused, suspended or removed with work left
 
 
@@ -36,23 +76,32 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the state is judged by."""
+    """What the state is judged by. `arrived` and `answered` are how many notices, over the last hour and the last
+    day."""
 
     active: bool
     open: int
     backlog: int
     overdue: int
+    oldest_open_at: datetime | None
     oldest_queued_at: datetime | None
     consecutive_failures: int
     last_success_at: datetime | None
     last_progress_at: datetime | None
     oldest_due_at: datetime | None
+    arrived: tuple[int, int] = (0, 0)
+    answered: tuple[int, int] = (0, 0)
 
 
-def state_of(health: Health) -> LagState:
-    """Free of thresholds but for one: late is what the partner's own clock says, and standing still is no
-    success or acknowledgement since the oldest late notice became due. A single failure says little: it
-    is tried again before it counts as no answer.
+def state_of(health: Health, now: datetime) -> LagState:
+    """Free of thresholds: late is what the partner's own clock says, and standing still is no success or
+    acknowledgement since the oldest late notice became due. A single failure says little: it is tried again before it
+    counts as no answer.
+
+    Like Burrow (https://github.com/linkedin/Burrow/wiki/Consumer-Lag-Evaluation-Rules) it compares windows rather than
+    counts, and whoever has caught up within a window is well, however much is open: what waits for delivery while
+    nothing was taken for a whole hour stands still; and who in the hour as in the day had more to do than it did, and
+    still owes of before that day, falls behind.
     """
     if not health.active and health.open:
         return LagState.STOP
@@ -62,7 +111,20 @@ def state_of(health: Health) -> LagState:
     if health.overdue:
         moved = _since(health.last_progress_at, health.oldest_due_at)
         return LagState.WARN if moved else LagState.STALL
-    return LagState.WARN if health.consecutive_failures else LagState.OK
+    hour_ago = now - Window.HOUR.span
+    failing, waiting = bool(health.consecutive_failures), _older(health.oldest_queued_at, hour_ago)
+    if waiting and not failing and not _since(health.last_success_at, hour_ago):
+        return LagState.STALL
+    return LagState.WARN if failing or _growing(health, now) else LagState.OK
+
+
+def _growing(health: Health, now: datetime) -> bool:
+    more = all(came > went for came, went in zip(health.arrived, health.answered, strict=True))
+    return more and _older(health.oldest_open_at, now - Window.DAY.span)
+
+
+def _older(happened: datetime | None, mark: datetime) -> bool:
+    return happened is not None and happened < mark
 
 
 def _since(happened: datetime | None, mark: datetime | None) -> bool:
@@ -71,6 +133,15 @@ def _since(happened: datetime | None, mark: datetime | None) -> bool:
 
 #: Where each bucket but the last ends, in microseconds; the ledger's triggers look it up there.
 UPPER_MICROS = tuple(int(_FIRST_MICROS * 2 ** (bucket / _PER_DOUBLING)) for bucket in range(_LAST_BUCKET))
+
+_MINUTE, _DAY = 60, 86_400
+#: Where the buckets of a histogram since ever end, in microseconds: from a quick answer to a deadline that was missed
+#: by months. Days, weeks and usual deadlines are among them, so that what was in time can be read off exactly.
+EVER_ENDS = (
+    *(seconds * 1_000_000 for seconds in (10, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 60 * _MINUTE, 240 * _MINUTE)),
+    *(half_days * _DAY * 500_000 for half_days in (1, 2, 4, 8, 14, 28, 60, 90, 180)),
+    2**63 - 1,
+)
 
 
 def bucket_of(micros: int) -> int:
@@ -88,17 +159,17 @@ def percentiles(histogram: Mapping[int, int]) -> Percentiles:
     count = sum(histogram.values())
     if count == 0:
         return Percentiles(None, None, None, 0)
-    p50, p95, p99 = (_quantile(histogram, count * share) for share in (0.50, 0.95, 0.99))
+    p50, p95, p99 = _at(sorted(histogram.items()), [0.50 * count, 0.95 * count, 0.99 * count])
     return Percentiles(p50, p95, p99, count)
 
 
-def _quantile(histogram: Mapping[int, int], rank: float) -> float:
-    below = 0
-    upper = 0.0
-    for bucket, number in sorted(histogram.items()):
-        upper = upper_seconds(bucket)
-        if below + number >= rank:
-            lower = upper_seconds(bucket - 1) if bucket else 0.0
-            return round(lower + (upper - lower) * (rank - below) / number, 6)
+def _at(histogram: Iterable[tuple[int, int]], ranks: Sequence[float]) -> Iterator[float]:
+    """The lags at some ranks of a sorted histogram, which has at least as many."""
+    wanted = iter(ranks)
+    rank, below = next(wanted), 0
+    for bucket, number in histogram:
+        while below + number >= rank:
+            lower, upper = upper_seconds(bucket - 1) if bucket else 0.0, upper_seconds(bucket)
+            yield round(lower + (upper - lower) * (rank - below) / number, 6)
+            rank = next(wanted, inf)
         below += number
-    return upper

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from ledger.rows import insert, listed, select
-from ledger.times import maybe_micros, micros
-from ledger.transitions import Progress, Verdict, judge
+from ledger.rows import as_json, insert, listed, select
+from ledger.times import HOUR_MICROS, maybe_micros, micros
+from ledger.transitions import Progress, Verdict, after, judge
+from ledger.veiling import Veil
 from ledger.views import Entry
+from ledger.watching import first_wakes
 from streams import events
 from streams.cloudevents import Envelope
 from streams.events import AckStatus, Action, Outcome, RefusalReason
@@ -21,96 +24,172 @@ from streams.events import AckStatus, Action, Outcome, RefusalReason
 Item = tuple[Entry, Envelope, Any]
 
 INSERT_NOTICES = """INSERT OR IGNORE INTO notices (id, partner, subject, purpose, action, cause_id, toggle_id,
-    lane, offset, issued_at, receive_by, complete_by) VALUES {}"""
+    lane, offset, occurred_at, issued_at, receive_by, complete_by, extended_complete_by,
+    watch, receive_wake, complete_wake, datasets, datasets_count) VALUES {}"""
 KNOWN_NOTICES = "SELECT json_group_array(id) FROM notices WHERE id IN (SELECT value FROM json_each(?))"
+INSERT_HOURS = """INSERT INTO issued_hours VALUES {} ON CONFLICT DO UPDATE
+    SET first = MIN(first, excluded.first), last = MAX(last, excluded.last)"""
+# The first place of a notice is its notice's own; it counts among several only where there are several.
+KEEP_FIRST_PLACES = """INSERT OR IGNORE INTO places SELECT lane, offset, id, issued_at, NULL, NULL FROM notices
+    WHERE id IN (SELECT value FROM json_each(?))"""
+INSERT_PLACES = "INSERT OR IGNORE INTO places VALUES {}"
+# Two lanes may be read in any order: the first place is where a notice was not issued again, else the earliest.
+SET_FIRST_PLACES = """UPDATE notices SET (lane, offset) = (
+        SELECT lane, offset FROM places WHERE notice_id = notices.id
+        ORDER BY again IS NOT NULL, at, lane, offset LIMIT 1)
+    WHERE id IN (SELECT value FROM json_each(?))"""
 MARK_DELIVERED = """UPDATE notices SET delivered_at = ?1
-    WHERE lane = ?2 AND offset BETWEEN ?3 AND ?4 AND delivered_at IS NULL
+    WHERE lane = ?2 AND offset BETWEEN ?3 AND ?4 AND (delivered_at IS NULL OR delivered_at > ?1)
     AND id NOT IN (SELECT value FROM json_each(?5))"""
-# The deliveries that cover a place, earliest first. `last_offset` is what the index is sorted by.
+MARK_DELIVERED_AGAIN = """UPDATE notices SET delivered_at = ?1
+    WHERE id IN (SELECT notice_id FROM places WHERE lane = ?2 AND offset BETWEEN ?3 AND ?4)
+    AND (delivered_at IS NULL OR delivered_at > ?1) AND id NOT IN (SELECT value FROM json_each(?5))"""
+# The deliveries that cover a place.
 DELIVERIES_OF = """SELECT at, undelivered FROM deliveries
-    WHERE delivered AND lane = ?1 AND last_offset >= ?2 AND first_offset <= ?2 ORDER BY last_offset, at"""
-UNDELIVERABLE_OF = """SELECT json_group_array(json_array(at, notice_id)) FROM undeliverable
+    WHERE delivered AND lane = ?1 AND last_offset >= ?2 AND first_offset <= ?2"""
+REFUSED_OF = """SELECT json_group_array(notice_id) FROM undeliverable
     WHERE notice_id IN (SELECT value FROM json_each(?))"""
-MARK_UNDELIVERABLE = "UPDATE notices SET undeliverable_at = ? WHERE id = ? AND undeliverable_at IS NULL"
+MARK_UNDELIVERABLE = """UPDATE notices SET undeliverable_at = CASE
+    WHEN EXISTS (SELECT 1 FROM undeliverable AS refused
+        WHERE refused.notice_id = notices.id AND refused.lane = notices.lane AND refused.offset = notices.offset)
+    AND NOT EXISTS (SELECT 1 FROM places WHERE places.notice_id = notices.id
+        AND NOT EXISTS (SELECT 1 FROM undeliverable AS refused WHERE refused.notice_id = notices.id
+            AND refused.lane = places.lane AND refused.offset = places.offset))
+    THEN (SELECT MAX(at) FROM undeliverable WHERE notice_id = notices.id) END
+    WHERE id IN (SELECT value FROM json_each(?))"""
 REMOVAL_OF = "SELECT removed_at FROM partners WHERE id = ? AND removed_at IS NOT NULL"
 CANCEL = "UPDATE notices SET cancelled_at = ? WHERE id IN (SELECT value FROM json_each(?))"
+INSERT_SUPERSEDED = """INSERT INTO superseded VALUES {} ON CONFLICT DO UPDATE SET at = MIN(at, excluded.at)"""
+MARK_SUPERSEDED = """UPDATE notices SET superseded_at = (SELECT at FROM superseded WHERE notice_id = notices.id)
+    WHERE id IN (SELECT value FROM json_each(?) WHERE value IN (SELECT notice_id FROM superseded))"""
 INSERT_ACKNOWLEDGEMENTS = "INSERT OR IGNORE INTO acknowledgements VALUES {}"
 KNOWN_ACKNOWLEDGEMENTS = (
-    "SELECT json_group_array(id) FROM acknowledgements WHERE id IN (SELECT value FROM json_each(?))"
+    "SELECT json_group_array(known.id) FROM json_each(?) AS said CROSS JOIN acknowledgements AS known"
+    " ON known.notice_id = json_extract(said.value, '$[0]') AND known.id = json_extract(said.value, '$[1]')"
 )
-WAITING = """SELECT json_group_array(json_array(notice_id, place, id, partner, status, outcome, reason, at))
+WAITING = """SELECT json_group_array(json_array(notice_id, place, id, partner, at, detail IS NOT NULL, status, outcome,
+        reason, expected_by))
     FROM acknowledgements WHERE notice_id IN (SELECT value FROM json_each(?)) AND verdict IS NULL"""
 SET_VERDICTS = """UPDATE acknowledgements SET verdict = said.verdict
-    FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS verdict FROM json_each(?)) AS said
-    WHERE acknowledgements.id = said.id"""
-PROGRESS = """SELECT json_group_array(json_array(id, partner, action, ack_status, outcome, reason)) FROM notices
-    WHERE id IN (SELECT value FROM json_each(?))"""
+    FROM (SELECT json_extract(value, '$[0]') AS notice_id, json_extract(value, '$[1]') AS id,
+        json_extract(value, '$[2]') AS verdict FROM json_each(?)) AS said
+    WHERE acknowledgements.notice_id = said.notice_id AND acknowledgements.id = said.id"""
+PROGRESS = """SELECT json_group_array(json_array(id, partner, action, ack_status, outcome, reason, expected_by))
+    FROM notices WHERE id IN (SELECT value FROM json_each(?))"""
 ADVANCE = """UPDATE notices SET ack_status = said.status, outcome = said.outcome, reason = said.reason,
-    received_at = COALESCE(received_at, said.first_at), completed_at = said.completed_at
+    received_at = COALESCE(received_at, said.first_at), completed_at = said.completed_at,
+    expected_by = said.expected_by
     FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS status,
         json_extract(value, '$[2]') AS outcome, json_extract(value, '$[3]') AS reason,
-        json_extract(value, '$[4]') AS first_at, json_extract(value, '$[5]') AS completed_at
+        json_extract(value, '$[4]') AS first_at, json_extract(value, '$[5]') AS completed_at,
+        json_extract(value, '$[6]') AS expected_by
         FROM json_each(?)) AS said
     WHERE notices.id = said.id"""
 PROGRESSED = """INSERT INTO progress VALUES {} ON CONFLICT (partner) DO UPDATE
     SET last_at = MAX(last_at, excluded.last_at)"""
+CONTRADICTED = """INSERT INTO counts VALUES {} ON CONFLICT DO UPDATE SET n = n + excluded.n"""
+CHANGED = """INSERT INTO lag_changes VALUES {} ON CONFLICT DO UPDATE SET n = n + 1"""
 
 _FINAL = (AckStatus.COMPLETED, AckStatus.REFUSED)
+#: More than the acknowledgements of one event.
+_ITEMS = 1024
+#: Lane, offset, and the notice's id.
+_Place = tuple[int, int, str]
+
+
+class _Said(NamedTuple):
+    """An acknowledgement of one notice. `place` is its order among all of its partner's, `at` when we were told."""
+
+    id: str
+    place: int
+    at: int
+    data: events.Acknowledged
 
 
 class Notices:
     """The notices of a ledger, through one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, veil: Veil) -> None:
         self._connection = connection
+        self._veil = veil
 
     def issued(self, items: Sequence[Item]) -> None:
         """Packs, in order."""
         rows: dict[str, tuple[Any, ...]] = {}
-        for entry, _, data in items:
-            for row in _notice_rows(entry, data):
-                rows.setdefault(row[0], row)
+        places: dict[_Place, tuple[Any, ...]] = {}
+        hours: dict[tuple[str, int, int], tuple[int, int]] = {}
+        for entry, envelope, data in items:
+            pack = list(_notice_rows(self._veil, entry, data))
+            for row in pack:
+                if rows.setdefault(row[0], row) is not row or data.again is not None:
+                    places[_place(row)] = _again(envelope, data, row)
+            if data.again is None:
+                for hour in {row[10] // HOUR_MICROS for row in pack}:
+                    first, _ = hours.get((data.partner, hour, data.lane), (entry.offset, 0))
+                    hours[data.partner, hour, data.lane] = (first, entry.offset)
         for known in select(self._connection, KNOWN_NOTICES, listed(rows)):
-            del rows[str(known)]
+            row = rows.pop(str(known))
+            places.setdefault(_place(row), (row[10], None, None))
         insert(self._connection, INSERT_NOTICES, list(rows.values()))
-        self._catch_up(rows)
+        insert(self._connection, INSERT_HOURS, [(*where, *ends) for where, ends in hours.items()])
+        if places:
+            insert(self._connection, INSERT_PLACES, [(*place, *why) for place, why in places.items()])
+            again = listed({identity for _, _, identity in places})
+            self._connection.execute(KEEP_FIRST_PLACES, (again,))
+            self._connection.execute(SET_FIRST_PLACES, (again,))
+        self._catch_up(rows, places)
 
     def delivered(self, at: int, lane: int, first: int, last: int, undelivered: str) -> None:
         """What stands at these offsets (both included) was taken, but for `undelivered`, a JSON array of ids."""
-        self._connection.execute(MARK_DELIVERED, (at, lane, first, last, undelivered))
+        for statement in (MARK_DELIVERED, MARK_DELIVERED_AGAIN):
+            self._connection.execute(statement, (at, lane, first, last, undelivered))
+
+    def refused(self, notices: Collection[str]) -> None:
+        """There is news of where these were refused, or of where they stand."""
+        if notices:
+            self._connection.execute(MARK_UNDELIVERABLE, (listed(notices),))
+
+    def superseded(self, items: Sequence[Item]) -> None:
+        """Notices that were left out of their lanes."""
+        rows = [(notice, micros(data.superseded_at)) for _, _, data in items for notice in data.superseded]
+        insert(self._connection, INSERT_SUPERSEDED, rows)
+        self._connection.execute(MARK_SUPERSEDED, (listed(row[0] for row in rows),))
 
     def acknowledged(self, items: Sequence[Item]) -> None:
         """Acknowledgements, in order."""
-        fresh: dict[str, Item] = {}
+        fresh: dict[str, _Said] = {}
         for item in items:
-            fresh.setdefault(item[1].id, item)
-        for known in select(self._connection, KNOWN_ACKNOWLEDGEMENTS, listed(fresh)):
+            for said in _said(*item):
+                fresh.setdefault(said.id, said)
+        wanted = listed((said.data.notice_id, said.id) for said in fresh.values())
+        for known in select(self._connection, KNOWN_ACKNOWLEDGEMENTS, wanted):
             del fresh[str(known)]
-        bench = self._bench({data.notice_id for _, _, data in fresh.values()})
+        bench = self._bench({said.data.notice_id for said in fresh.values()})
         rows = []
-        for entry, envelope, data in fresh.values():
-            # Lag is measured by when we were told. When it was done is what the partner says of itself.
-            at = micros(envelope.time)
-            said = Progress(data.status, data.outcome, data.reason)
-            rows.append(
-                (*_acknowledgement_row(entry, envelope, data, at), bench.judge(data.notice_id, data.partner, said, at))
-            )
+        for said in fresh.values():
+            data = said.data
+            progress = Progress(data.status, data.outcome, data.reason, maybe_micros(data.expected_by))
+            explained = data.detail is not None
+            verdict = bench.judge(data.notice_id, data.partner, progress, said.at, explained=explained)
+            rows.append((*_acknowledgement_row(self._veil, said), verdict))
         insert(self._connection, INSERT_ACKNOWLEDGEMENTS, rows)
         self._advance(bench)
 
-    def _catch_up(self, rows: Mapping[str, tuple[Any, ...]]) -> None:
-        """Other topics may have been read ahead of the notices: apply what was waiting for these."""
-        if not rows:
+    def _catch_up(self, rows: Mapping[str, tuple[Any, ...]], places: Iterable[_Place]) -> None:
+        """Other topics may have been read ahead of the notices: apply what was waiting for the new ones, and for the
+        new places of old ones."""
+        standing = {_place(row) for row in rows.values()}.union(places)
+        if not standing:
             return
         execute, ids = self._connection.execute, listed(rows)
-        for lane, offset in dict.fromkeys((row[7], row[8]) for row in rows.values()):
+        for lane, offset in {place[:2] for place in standing}:
             for at, undelivered in execute(DELIVERIES_OF, (lane, offset)).fetchall():
                 self.delivered(at, lane, offset, offset, undelivered)
-        for refused in select(self._connection, UNDELIVERABLE_OF, ids):
-            execute(MARK_UNDELIVERABLE, refused)
+        self.refused({str(each) for each in select(self._connection, REFUSED_OF, listed({at[2] for at in standing}))})
         for partner in {row[1] for row in rows.values()}:
             for (removed,) in execute(REMOVAL_OF, (partner,)).fetchall():
                 execute(CANCEL, (removed, listed(row[0] for row in rows.values() if row[1] == partner)))
+        execute(MARK_SUPERSEDED, (ids,))
         self._judge_waiting(ids)
 
     def _judge_waiting(self, ids: str) -> None:
@@ -119,8 +198,8 @@ class Notices:
             return
         bench = self._bench({row[0] for row in waiting})
         verdicts = [
-            (identity, bench.judge(notice, partner, _progress(status, outcome, reason), at))
-            for notice, _, identity, partner, status, outcome, reason, at in waiting
+            (notice, identity, bench.judge(notice, partner, _progress(*said), at, explained=bool(explained)))
+            for notice, _, identity, partner, at, explained, *said in waiting
         ]
         self._connection.execute(SET_VERDICTS, (listed(verdicts),))
         self._advance(bench)
@@ -130,8 +209,19 @@ class Notices:
         return _Bench({row[0]: _Standing(row[1], Action(row[2]), _progress(*row[3:])) for row in rows})
 
     def _advance(self, bench: _Bench) -> None:
+        counts = [(*whose, "contradictions", n) for whose, n in bench.contradictions.items()]
+        insert(self._connection, CONTRADICTED, counts)
+        insert(self._connection, CHANGED, [(*whose, 1) for whose in bench.contradictions])
         said = [
-            (notice, to.status, to.outcome, to.reason, steps[0], steps[-1] if to.status in _FINAL else None)
+            (
+                notice,
+                to.status,
+                to.outcome,
+                to.reason,
+                steps[0],
+                steps[-1] if to.status in _FINAL else None,
+                to.expected_by,
+            )
             for notice, standing in bench.standings.items()
             if (steps := standing.steps) and (to := standing.progress)
         ]
@@ -157,60 +247,98 @@ class _Bench:
     standings: dict[str, _Standing]
     #: By partner, when it last said something that counted.
     last: dict[str, int] = field(default_factory=dict)
+    #: By partner and kind of notice, how often it said otherwise than before.
+    contradictions: Counter[tuple[str, Action]] = field(default_factory=Counter)
 
-    def judge(self, notice: str, partner: str, said: Progress, at: int) -> Verdict | None:
+    def judge(self, notice: str, partner: str, said: Progress, at: int, *, explained: bool) -> Verdict | None:
         """None if the notice itself has not been read yet: the acknowledgement waits for it."""
         standing = self.standings.get(notice)
         if standing is None:
             return None
-        verdict = judge(standing.progress, said, owner=standing.partner == partner, action=standing.action)
+        owner = standing.partner == partner
+        verdict = judge(standing.progress, said, owner=owner, action=standing.action, explained=explained)
         if verdict is Verdict.APPLIED:
-            standing.progress = said
+            standing.progress = after(standing.progress, said)
             standing.steps.append(at)
             self.last[partner] = max(at, self.last.get(partner, at))
+        elif verdict is Verdict.CONTRADICTION:
+            self.contradictions[partner, standing.action] += 1
         return verdict
 
 
-def _notice_rows(entry: Entry, data: events.NoticesIssued) -> Iterable[tuple[Any, ...]]:
+def _notice_rows(veil: Veil, entry: Entry, data: events.NoticesIssued) -> Iterable[tuple[Any, ...]]:
     for notice in data.notices:
+        watch = notice.watch
+        issued, receive, complete = micros(notice.issued_at), micros(notice.receive_by), micros(notice.complete_by)
         yield (
             notice.id,
             data.partner,
-            notice.subject,
+            veil.text(notice.subject),
             notice.purpose,
             notice.action,
             notice.cause_id,
-            notice.toggle_id,
+            veil.text(notice.toggle_id),
             data.lane,
             entry.offset,
-            micros(notice.issued_at),
-            micros(notice.receive_by),
-            micros(notice.complete_by),
+            micros(notice.occurred_at),
+            issued,
+            receive,
+            complete,
+            maybe_micros(notice.extended_complete_by),
+            None if watch is None else watch.model_dump_json(),
+            *first_wakes(watch, issued, receive, complete),
+            as_json(notice.datasets),
+            notice.datasets_count,
         )
 
 
-def _acknowledgement_row(entry: Entry, envelope: Envelope, data: events.Acknowledged, at: int) -> tuple[Any, ...]:
+def _place(row: tuple[Any, ...]) -> _Place:
+    return row[7], row[8], row[0]
+
+
+def _again(envelope: Envelope, data: events.NoticesIssued, row: tuple[Any, ...]) -> tuple[int, str | None, str | None]:
+    """When a notice came to a place, and if by hand, how and by whom."""
+    if data.again is None:
+        return row[10], None, None
+    return micros(envelope.time), data.again.how, data.again.by.words
+
+
+def _said(entry: Entry, envelope: Envelope, data: events.Acknowledged | events.ReplyAcknowledged) -> Iterator[_Said]:
+    """One after the other what an event says."""
+    # Lag is measured by when we were told. When it was done is what the partner says of itself.
+    at = micros(envelope.time)
+    each = data.each() if isinstance(data, events.ReplyAcknowledged) else ((envelope.id, data),)
+    for number, (identity, one) in enumerate(each):
+        yield _Said(identity, entry.offset * _ITEMS + number, at, one)
+
+
+def _acknowledgement_row(veil: Veil, said: _Said) -> tuple[Any, ...]:
+    data = said.data
     return (
-        envelope.id,
-        entry.offset,
         data.notice_id,
+        said.id,
+        said.place,
         data.partner,
-        data.subject,
+        veil.text(data.subject),
         data.status,
         data.outcome,
         data.reason,
-        data.detail,
+        veil.maybe(data.detail),
         maybe_micros(data.expected_by),
         micros(data.occurred_at),
-        at,
-        None if data.evidence is None else orjson.dumps(data.evidence).decode(),
+        said.at,
+        None if data.evidence is None else veil.text(orjson.dumps(data.evidence).decode()),
         data.via,
+        data.statement,
+        data.vocabulary,
+        veil.maybe(data.code),
     )
 
 
-def _progress(status: str | None, outcome: str | None, reason: str | None) -> Progress:
+def _progress(status: str | None, outcome: str | None, reason: str | None, expected_by: int | None) -> Progress:
     return Progress(
         None if status is None else AckStatus(status),
         None if outcome is None else Outcome(outcome),
         None if reason is None else RefusalReason(reason),
+        expected_by,
     )

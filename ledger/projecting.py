@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import orjson
 
-from ledger.noticing import MARK_UNDELIVERABLE, Item, Notices
-from ledger.rows import insert, listed, select
+from ledger import statements
+from ledger.extending import Extensions
+from ledger.marking import Marks
+from ledger.noticing import Item, Notices
+from ledger.rows import as_json, insert, listed, select
 from ledger.times import maybe_micros, micros
+from ledger.veiling import Veil
 from ledger.views import Entry
-from streams import events
+from streams import deadlines, events
 from streams.cloudevents import Envelope
 from streams.events import Data, PartnerStatus
 
@@ -27,23 +32,33 @@ UPSERT_CONSENTS = """INSERT INTO consents VALUES {} ON CONFLICT (subject, purpos
 UPSERT_PARTNER = """INSERT INTO partners VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, removed_at = excluded.removed_at, body = excluded.body
     WHERE excluded.revision > partners.revision"""
+PARTNER = "SELECT body FROM partners WHERE id = ?"
+SUSPEND_PARTNER = "UPDATE partners SET body = ? WHERE id = ?"
 CANCEL_NOTICES = "UPDATE notices SET cancelled_at = ? WHERE partner = ? AND cancelled_at IS NULL"
 INSERT_DELIVERY = "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SUCCEEDED = """INSERT INTO delivery_health VALUES (?1, ?2, NULL, NULL, NULL, 0) ON CONFLICT (partner) DO UPDATE SET
     last_success_at = ?2, next_attempt_at = NULL, consecutive_failures = 0"""
 FAILED = """INSERT INTO delivery_health VALUES (?1, NULL, ?2, ?3, ?4, 1) ON CONFLICT (partner) DO UPDATE SET
     last_failure_at = ?2, last_error = ?3, next_attempt_at = ?4, consecutive_failures = consecutive_failures + 1"""
-INSERT_UNDELIVERABLE = "INSERT OR IGNORE INTO undeliverable VALUES (?, ?, ?, ?, ?)"
+INSERT_UNDELIVERABLE = "INSERT OR IGNORE INTO undeliverable VALUES {}"
 INSERT_POISONED = "INSERT OR IGNORE INTO poisoned VALUES {}"
+INSERT_TRACES = "INSERT OR IGNORE INTO traces VALUES {}"
+INSERT_ACTION = "INSERT OR IGNORE INTO actions VALUES {}"
+INSERT_DONE = "INSERT OR IGNORE INTO poisoned_done VALUES {}"
+MARK_DONE = """UPDATE poisoned SET done_at = done.at FROM poisoned_done AS done
+    WHERE done.id = poisoned.id AND done_at IS NULL AND poisoned.id IN (SELECT value FROM json_each(?))"""
 
 
 class Projector:
-    """Applies entries through one connection."""
+    """Applies entries through one connection. Whatever may name a subject goes through the veil."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, veil: Veil) -> None:
         self._connection = connection
+        self._veil = veil
         self._execute = connection.execute
-        notices = self._notices = Notices(connection)
+        self._notices = Notices(connection, veil)
+        self._marks = Marks(connection)
+        self._extensions = Extensions(connection)
         self._handlers: dict[type[Data], Callable[[Sequence[Item]], None]] = {
             events.ConsentToggled: self._toggled,
             events.ConsentChanged: self._decided,
@@ -51,12 +66,20 @@ class Projector:
             events.PartnerRegistered: self._partners,
             events.PartnerChanged: self._partners,
             events.PartnerRemoved: self._partners,
-            events.NoticesIssued: notices.issued,
+            events.PartnerSuspended: self._suspended,
+            events.NoticesIssued: self._issued,
             events.BatchDelivered: self._deliveries,
             events.BatchFailed: self._deliveries,
-            events.Acknowledged: notices.acknowledged,
+            events.NoticesSuperseded: self._notices.superseded,
+            events.Acknowledged: self._acknowledged,
+            events.ReplyAcknowledged: self._acknowledged,
+            events.StatementReceived: partial(statements.project, connection, veil),
             events.NoticeUndeliverable: self._undeliverable,
             events.MessagePoisoned: self._poisoned,
+            events.OperatorActed: self._acted,
+            deadlines.DeadlineReached: self._marks.reached,
+            deadlines.EscalationClaimed: self._marks.claimed,
+            deadlines.EscalationEnded: self._marks.ended,
         }
 
     def project(self, entries: Sequence[Entry]) -> None:
@@ -73,13 +96,13 @@ class Projector:
     def _toggled(self, items: Sequence[Item]) -> None:
         rows = [
             (
-                envelope.id,
-                data.subject,
+                self._veil.text(envelope.id),
+                self._veil.text(data.subject),
                 data.purpose,
                 data.choice,
                 micros(data.occurred_at),
                 micros(entry.timestamp),
-                data.source,
+                self._veil.maybe(data.source),
             )
             for entry, envelope, data in items
         ]
@@ -91,9 +114,9 @@ class Projector:
             fresh.setdefault(envelope.id, data)
         for known in select(self._connection, KNOWN_DECISIONS, listed(fresh)):
             del fresh[str(known)]
-        insert(self._connection, INSERT_DECISIONS, [_decision_row(identity, data) for identity, data in fresh.items()])
+        insert(self._connection, INSERT_DECISIONS, [_decision_row(self._veil, *each) for each in fresh.items()])
         changes = [data for data in fresh.values() if isinstance(data, events.ConsentChanged)]
-        insert(self._connection, UPSERT_CONSENTS, [_consent_row(data) for data in changes])
+        insert(self._connection, UPSERT_CONSENTS, [_consent_row(self._veil, data) for data in changes])
 
     def _partners(self, items: Sequence[Item]) -> None:
         for _, _, data in items:
@@ -101,6 +124,31 @@ class Projector:
             self._execute(UPSERT_PARTNER, (data.id, data.revision, removed, data.model_dump_json()))
             if removed is not None:
                 self._execute(CANCEL_NOTICES, (removed, data.id))
+
+    def _suspended(self, items: Sequence[Item]) -> None:
+        for _, _, data in items:
+            for (body,) in self._execute(PARTNER, (data.partner,)).fetchall():
+                counts = events.with_suspension(events.Partner.model_validate_json(body), data)
+                self._execute(SUSPEND_PARTNER, (counts.model_dump_json(), data.partner))
+
+    def _issued(self, items: Sequence[Item]) -> None:
+        self._notices.issued(items)
+        self._traced(items)
+        self._marks.come(items)
+        self._marks.look_again(self._extensions.come(items))
+
+    def _traced(self, items: Sequence[Item]) -> None:
+        rows = [
+            (notice.id, trace)
+            for _, _, data in items
+            for notice, trace in zip(data.notices, data.traces or (), strict=False)
+            if trace
+        ]
+        insert(self._connection, INSERT_TRACES, rows)
+
+    def _acknowledged(self, items: Sequence[Item]) -> None:
+        self._notices.acknowledged(items)
+        self._marks.look_again(self._extensions.asked(items))
 
     def _deliveries(self, items: Sequence[Item]) -> None:
         for _, envelope, data in items:
@@ -118,9 +166,10 @@ class Projector:
 
     def _failed(self, envelope: Envelope, data: events.BatchFailed) -> None:
         at = micros(data.failed_at)
-        if self._delivery(envelope.id, data, at, data.error, "[]"):
+        error = self._veil.text(data.error)
+        if self._delivery(envelope.id, data, at, error, "[]"):
             again = maybe_micros(data.next_attempt_at)
-            self._execute(FAILED, (data.partner, at, data.error, again))
+            self._execute(FAILED, (data.partner, at, error, again))
 
     def _delivery(
         self,
@@ -149,41 +198,84 @@ class Projector:
         return self._execute(INSERT_DELIVERY, row).rowcount > 0
 
     def _undeliverable(self, items: Sequence[Item]) -> None:
-        for _, _, data in items:
-            at = micros(data.refused_at)
-            row = (data.notice_id, data.partner, data.status_code, data.detail, at)
-            if self._execute(INSERT_UNDELIVERABLE, row).rowcount:
-                self._execute(MARK_UNDELIVERABLE, (at, data.notice_id))
+        rows = [
+            (
+                data.notice_id,
+                data.lane,
+                data.offset,
+                data.partner,
+                data.status_code,
+                self._veil.text(data.detail),
+                micros(data.refused_at),
+            )
+            for _, _, data in items
+        ]
+        insert(self._connection, INSERT_UNDELIVERABLE, rows)
+        self._notices.refused({row[0] for row in rows})
 
     def _poisoned(self, items: Sequence[Item]) -> None:
         rows = [
-            (envelope.id, data.topic, data.partition, data.offset, data.reason, micros(data.poisoned_at))
+            (
+                envelope.id,
+                data.topic,
+                data.partition,
+                data.offset,
+                self._veil.text(data.reason),
+                self._veil.maybe(data.key_base64),
+                self._veil.maybe(data.value_base64),
+                None if data.headers is None else self._veil.text(orjson.dumps(data.headers).decode()),
+                micros(data.poisoned_at),
+                None,
+            )
             for _, envelope, data in items
         ]
         insert(self._connection, INSERT_POISONED, rows)
+        self._execute(MARK_DONE, (listed(row[0] for row in rows),))
+
+    def _acted(self, items: Sequence[Item]) -> None:
+        rows = [
+            (
+                envelope.id,
+                data.act,
+                data.by.key,
+                data.by.role,
+                data.by.label,
+                data.partner,
+                orjson.dumps(data.details).decode(),
+                micros(data.acted_at),
+            )
+            for _, envelope, data in items
+        ]
+        insert(self._connection, INSERT_ACTION, rows)
+        done = [(identity, micros(data.acted_at)) for _, _, data in items for identity in data.poisoned]
+        insert(self._connection, INSERT_DONE, done)
+        self._execute(MARK_DONE, (listed(identity for identity, _ in done),))
 
 
-def _decision_row(identity: str, data: Any) -> tuple[Any, ...]:
+def _decision_row(veil: Veil, identity: str, data: Any) -> tuple[Any, ...]:
     changed = isinstance(data, events.ConsentChanged)
+    partner = None if changed else data.partner
     return (
         identity,
-        "consent_changed" if changed else "deletion_requested",
-        data.subject,
+        "consent_changed" if changed else "deletion_requested" if partner is None else "withdrawal_requested",
+        veil.text(data.subject),
         data.purpose,
-        data.choice if isinstance(data, events.ConsentChanged) else "opt_out",
-        data.toggle_id,
+        data.choice if changed else "opt_out",
+        veil.text(data.toggle_id),
         micros(data.occurred_at),
         micros(data.accepted_at),
+        partner,
+        None if changed else as_json(data.datasets),
     )
 
 
-def _consent_row(data: events.ConsentChanged) -> tuple[Any, ...]:
+def _consent_row(veil: Veil, data: events.ConsentChanged) -> tuple[Any, ...]:
     return (
-        data.subject,
+        veil.text(data.subject),
         data.purpose,
         data.choice,
         data.version,
         micros(data.occurred_at),
-        data.toggle_id,
+        veil.text(data.toggle_id),
         micros(data.accepted_at),
     )

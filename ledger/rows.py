@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 #: Few sizes, so that SQLite's statements are prepared once.
 _SIZES = (128, 16, 1)
@@ -32,6 +33,11 @@ def select(connection: sqlite3.Connection, sql: str, *parameters: Any) -> list[l
     """The rows of a query that puts them all into one JSON array (`json_group_array`)."""
     rows: list[list[Any]] = orjson.loads(connection.execute(sql, parameters).fetchone()[0])
     return rows
+
+
+def as_json(parts: Iterable[BaseModel] | None) -> str | None:
+    """Values that are only kept, as one text."""
+    return None if parts is None else orjson.dumps([part.model_dump() for part in parts]).decode()
 
 
 def listed(values: Iterable[Any]) -> str:

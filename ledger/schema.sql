@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS consents (
 
 CREATE TABLE IF NOT EXISTS decisions (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, purpose TEXT NOT NULL, choice TEXT NOT NULL,
-    toggle_id TEXT NOT NULL, occurred_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL
+    toggle_id TEXT NOT NULL, occurred_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
+    partner TEXT, datasets TEXT -- where one partner alone is asked for what it was given: who, and what, as JSON
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS decisions_subject ON decisions (subject);
 
@@ -33,29 +34,67 @@ CREATE TABLE IF NOT EXISTS partners (
 CREATE TABLE IF NOT EXISTS notices (
     id TEXT PRIMARY KEY, partner TEXT NOT NULL, subject TEXT NOT NULL, purpose TEXT NOT NULL,
     action TEXT NOT NULL, cause_id TEXT NOT NULL, toggle_id TEXT NOT NULL,
-    lane INTEGER NOT NULL, offset INTEGER NOT NULL,
-    issued_at INTEGER NOT NULL, receive_by INTEGER NOT NULL, complete_by INTEGER NOT NULL,
+    lane INTEGER NOT NULL, offset INTEGER NOT NULL, -- where it was issued first
+    occurred_at INTEGER NOT NULL, issued_at INTEGER NOT NULL, receive_by INTEGER NOT NULL, complete_by INTEGER NOT NULL,
+    extended_complete_by INTEGER, -- by when, if it is extended; NULL if it cannot be
+    extended_by TEXT, -- the acknowledgement that asked for it
+    due_by INTEGER NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN extended_by IS NULL THEN complete_by ELSE extended_complete_by END
+    ) VIRTUAL,
+    watch TEXT, -- how its deadlines are watched, as JSON; NULL as usual
+    marked INTEGER NOT NULL DEFAULT 0, -- the steps that it came to, as bits, and when each clock's next one is
+    receive_wake INTEGER NOT NULL, complete_wake INTEGER NOT NULL,
+    datasets TEXT, -- what the partner was given, as JSON, as far as the notice says it; and how many there are
+    datasets_count INTEGER,
+    wake_at INTEGER NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN delivered_at IS NULL THEN MIN(receive_wake, complete_wake) ELSE complete_wake END
+    ) VIRTUAL,
     delivered_at INTEGER, received_at INTEGER, completed_at INTEGER, undeliverable_at INTEGER,
+    superseded_at INTEGER, -- when it was left out; that counts unless it was delivered all the same
     cancelled_at INTEGER, ack_status TEXT, outcome TEXT, reason TEXT,
+    expected_by INTEGER, -- when the partner last said that it means to be done
     status TEXT NOT NULL GENERATED ALWAYS AS (
         CASE
             WHEN ack_status IN ('completed', 'refused') THEN ack_status
-            WHEN undeliverable_at IS NOT NULL THEN 'undeliverable'
             WHEN cancelled_at IS NOT NULL THEN 'cancelled'
+            WHEN superseded_at IS NOT NULL AND delivered_at IS NULL THEN 'cancelled'
+            WHEN undeliverable_at IS NOT NULL AND delivered_at IS NULL THEN 'undeliverable'
             WHEN ack_status IS NOT NULL THEN ack_status
             WHEN delivered_at IS NOT NULL THEN 'delivered'
             ELSE 'queued'
         END
-    ) STORED
+    ) STORED,
+    -- For the partial indexes below, and stored in them, so that they answer alone: neither done nor over, and of
+    -- these, not taken by the partner's endpoint yet.
+    is_open INTEGER NOT NULL GENERATED ALWAYS AS (status IN ('queued', 'delivered', 'received', 'in_progress')) STORED,
+    to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED
 );
-CREATE UNIQUE INDEX IF NOT EXISTS notices_place ON notices (lane, offset, id);
+CREATE INDEX IF NOT EXISTS notices_place ON notices (lane, offset);
 CREATE INDEX IF NOT EXISTS notices_subject ON notices (subject);
-CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, issued_at)
-    WHERE status IN ('queued', 'delivered', 'received', 'in_progress');
-CREATE INDEX IF NOT EXISTS notices_to_receive ON notices (partner, receive_by)
-    WHERE delivered_at IS NULL AND status IN ('queued', 'received', 'in_progress');
-CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, complete_by)
-    WHERE status IN ('queued', 'delivered', 'received', 'in_progress');
+-- A list of notices, whatever it is narrowed by, goes through one of these three; see `ledger.listing`.
+CREATE INDEX IF NOT EXISTS notices_partner ON notices (partner, action, issued_at, id);
+CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at, id)
+    WHERE status IN ('refused', 'undeliverable', 'cancelled');
+CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
+CREATE INDEX IF NOT EXISTS notices_to_receive ON notices (partner, action, receive_by, due_by, to_receive)
+    WHERE to_receive;
+CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open) WHERE is_open;
+CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
+CREATE INDEX IF NOT EXISTS notices_undeliverable ON notices (partner, undeliverable_at, id)
+    WHERE status = 'undeliverable';
+-- Every place where a notice was issued again; and the first one too of a notice that stands at several, since a
+-- crash may also repeat what it interrupts.
+CREATE TABLE IF NOT EXISTS places (
+    lane INTEGER NOT NULL, offset INTEGER NOT NULL, notice_id TEXT NOT NULL, at INTEGER NOT NULL,
+    again TEXT, asked_by TEXT, -- NULL where it was not issued again by hand
+    PRIMARY KEY (lane, offset, notice_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS places_notice ON places (notice_id);
+-- Where a partner's notices of an hour stand in a lane, so that a time can be found without a look at all others.
+CREATE TABLE IF NOT EXISTS issued_hours (
+    partner TEXT NOT NULL, hour INTEGER NOT NULL, lane INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (partner, hour, lane)
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS deliveries (
     id TEXT PRIMARY KEY, partner TEXT NOT NULL, lane INTEGER NOT NULL, first_offset INTEGER NOT NULL,
@@ -64,6 +103,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     undelivered TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_place ON deliveries (lane, last_offset) WHERE delivered;
+CREATE INDEX IF NOT EXISTS deliveries_partner ON deliveries (partner, at);
 
 CREATE TABLE IF NOT EXISTS delivery_health (
     partner TEXT PRIMARY KEY, last_success_at INTEGER, last_failure_at INTEGER, last_error TEXT,
@@ -71,75 +111,206 @@ CREATE TABLE IF NOT EXISTS delivery_health (
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS acknowledgements (
-    id TEXT PRIMARY KEY, place INTEGER NOT NULL, notice_id TEXT NOT NULL, partner TEXT NOT NULL,
+    notice_id TEXT NOT NULL, id TEXT NOT NULL, place INTEGER NOT NULL, -- the order in which its partner said it
+    partner TEXT NOT NULL,
     subject TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT, reason TEXT, detail TEXT, expected_by INTEGER,
     occurred_at INTEGER NOT NULL, -- as the partner says
     at INTEGER NOT NULL, -- when we were told
     evidence TEXT, via TEXT NOT NULL,
-    verdict TEXT -- NULL while the notice itself has not been read yet
+    statement TEXT, -- where it was signed
+    vocabulary TEXT, code TEXT, -- the partner's own word, of a public vocabulary if one is named
+    verdict TEXT, -- NULL while the notice itself has not been read yet
+    PRIMARY KEY (notice_id, id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS statements (
+    id TEXT PRIMARY KEY, partner TEXT NOT NULL, webhook_id TEXT NOT NULL, webhook_timestamp TEXT NOT NULL,
+    webhook_signature TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL
+);
 -- When each partner last brought a notice further by an acknowledgement.
 CREATE TABLE IF NOT EXISTS progress (partner TEXT PRIMARY KEY, last_at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS acknowledgements_notice ON acknowledgements (notice_id, place);
+CREATE INDEX IF NOT EXISTS contradictions ON acknowledgements (at, id) WHERE verdict = 'contradiction';
+CREATE INDEX IF NOT EXISTS contradictions_partner ON acknowledgements (partner, at, id) WHERE verdict = 'contradiction';
 
+-- What was left out of its lane since the user chose otherwise before, maybe read before the notice itself.
+CREATE TABLE IF NOT EXISTS superseded (notice_id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Where notices stand in traces, while tracing is on; see `streams.tracing`.
+CREATE TABLE IF NOT EXISTS traces (notice_id TEXT PRIMARY KEY, trace TEXT NOT NULL) WITHOUT ROWID;
+
+-- Acknowledgements that ask for more time. They are judged when the notice is known; until then the verdict is NULL.
+CREATE TABLE IF NOT EXISTS extensions (id TEXT PRIMARY KEY, notice_id TEXT NOT NULL, verdict TEXT) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS extensions_notice ON extensions (notice_id);
+CREATE INDEX IF NOT EXISTS extensions_open ON extensions (id) WHERE verdict IS NULL;
+
+-- The steps that notices came to, each as it was said first; and of which notices that was said before we read them.
+CREATE TABLE IF NOT EXISTS deadline_marks (
+    notice_id TEXT NOT NULL, deadline TEXT NOT NULL, step TEXT NOT NULL, event_id TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (notice_id, deadline, step)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks_waiting (notice_id TEXT PRIMARY KEY) WITHOUT ROWID;
+-- How many notices each event told of first. `clock` is receive or complete.
+CREATE TABLE IF NOT EXISTS deadline_events (
+    partner TEXT NOT NULL, clock TEXT NOT NULL, step TEXT NOT NULL, offset INTEGER NOT NULL, at INTEGER NOT NULL,
+    notices INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, PRIMARY KEY (partner, clock, step, offset)
+) WITHOUT ROWID;
+-- Each as it was claimed first. `outcome` is NULL until whoever did so says what came of it.
+CREATE TABLE IF NOT EXISTS escalations (
+    id TEXT PRIMARY KEY, claim TEXT NOT NULL, partner TEXT NOT NULL, clock TEXT NOT NULL, step TEXT NOT NULL,
+    after INTEGER NOT NULL, rule TEXT NOT NULL, target TEXT NOT NULL, window INTEGER NOT NULL, up_to INTEGER NOT NULL,
+    notices INTEGER NOT NULL, at INTEGER NOT NULL, outcome TEXT, error TEXT, ended_at INTEGER
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS escalations_rule ON escalations (partner, clock, rule, window);
+
+-- A notice is undeliverable while it was refused at each of its places, and taken at none.
 CREATE TABLE IF NOT EXISTS undeliverable (
-    notice_id TEXT PRIMARY KEY, partner TEXT NOT NULL, status_code INTEGER NOT NULL, detail TEXT NOT NULL,
-    at INTEGER NOT NULL
+    notice_id TEXT NOT NULL, lane INTEGER NOT NULL, offset INTEGER NOT NULL, partner TEXT NOT NULL,
+    status_code INTEGER NOT NULL, detail TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (notice_id, lane, offset)
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS poisoned (
     id TEXT PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
-    reason TEXT NOT NULL, at INTEGER NOT NULL
-) WITHOUT ROWID;
+    reason TEXT NOT NULL, key TEXT, value TEXT, headers TEXT, -- in base64; headers as JSON
+    at INTEGER NOT NULL, done_at INTEGER
+);
+CREATE INDEX IF NOT EXISTS poisoned_open ON poisoned (at, id) WHERE done_at IS NULL;
+-- What was redriven or discarded, maybe read before the poisoned message itself.
+CREATE TABLE IF NOT EXISTS poisoned_done (id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 
--- Counters and roll-ups, kept by the triggers below in the transaction of what they count.
+CREATE TABLE IF NOT EXISTS actions (
+    id TEXT PRIMARY KEY, act TEXT NOT NULL, key TEXT NOT NULL, role TEXT NOT NULL, label TEXT, partner TEXT,
+    details TEXT NOT NULL, at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS actions_at ON actions (at, id);
+
+-- Counters and roll-ups, kept by the triggers below in the transaction of what they count. A kind is a notice's action;
+-- what is not of notices has none.
 CREATE TABLE IF NOT EXISTS counts (
-    partner TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, name)
+    partner TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, kind, name)
 ) WITHOUT ROWID;
 -- Where each bucket ends, in microseconds. A function of ours in the triggers would ask for the interpreter's
 -- lock at every row.
 CREATE TABLE IF NOT EXISTS lag_buckets (upper INTEGER PRIMARY KEY, bucket INTEGER NOT NULL);
+-- How many notices were delivered (clock 'receive') or answered ('complete') in each hour and each day, by how long it
+-- took, and how many were issued ('issue', all in bucket 0). `start` counts hours, or days, since the epoch.
 CREATE TABLE IF NOT EXISTS lag_rollups (
-    partner TEXT NOT NULL, clock TEXT NOT NULL, hour INTEGER NOT NULL, bucket INTEGER NOT NULL, n INTEGER NOT NULL,
-    PRIMARY KEY (partner, clock, hour, bucket)
+    partner TEXT NOT NULL, kind TEXT NOT NULL, clock TEXT NOT NULL, hours INTEGER NOT NULL, start INTEGER NOT NULL,
+    bucket INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, kind, clock, hours, start, bucket)
+) WITHOUT ROWID;
+-- How often anything changed of what `ledger.lagging` tells of a partner's notices of a kind, but for its deliveries'
+-- health and the time of day. It follows from how the log was read, not only from what it says.
+CREATE TABLE IF NOT EXISTS lag_changes (
+    partner TEXT NOT NULL, kind TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, kind)
+) WITHOUT ROWID;
+-- The same since ever, for metrics, in few buckets that end where deadlines do: `upper` is an end, in microseconds. As
+-- a notice's first delivery only ever turns out to be earlier, the counts at or below any end never fall.
+CREATE TABLE IF NOT EXISTS lag_ends (upper INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS lag_ever (
+    partner TEXT NOT NULL, kind TEXT NOT NULL, clock TEXT NOT NULL, upper INTEGER NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (partner, kind, clock, upper)
 ) WITHOUT ROWID;
 
 CREATE TRIGGER IF NOT EXISTS count_toggle AFTER INSERT ON toggles BEGIN
-    INSERT INTO counts VALUES ('', 'toggles', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', 'toggles', 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS count_poisoned AFTER INSERT ON poisoned BEGIN
-    INSERT INTO counts VALUES ('', 'poisoned', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', 'poisoned', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', 'poisoned_open', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS count_done AFTER UPDATE OF done_at ON poisoned WHEN OLD.done_at IS NULL BEGIN
+    UPDATE counts SET n = n - 1 WHERE partner = '' AND kind = '' AND name = 'poisoned_open';
+END;
+-- Attempts by what came back, `attempt_2` for any 2xx and so on, `attempt_0` for no answer.
+CREATE TRIGGER IF NOT EXISTS count_attempt AFTER INSERT ON deliveries BEGIN
+    INSERT INTO counts VALUES (NEW.partner, '', 'attempt_' || (COALESCE(NEW.status_code, 0) / 100), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS count_deadline AFTER INSERT ON deadline_events BEGIN
+    INSERT INTO counts VALUES (NEW.partner, '', NEW.clock || '_' || NEW.step, NEW.notices)
+    ON CONFLICT DO UPDATE SET n = n + NEW.notices;
+END;
+CREATE TRIGGER IF NOT EXISTS count_escalation AFTER INSERT ON escalations BEGIN
+    INSERT INTO counts VALUES ('', '', 'escalation_claimed', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS count_told AFTER UPDATE OF outcome ON escalations BEGIN
+    INSERT INTO counts VALUES ('', '', 'escalation_' || NEW.outcome, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS count_decision AFTER INSERT ON decisions WHEN NEW.kind = 'deletion_requested' BEGIN
-    INSERT INTO counts VALUES ('', 'requests', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', 'requests', 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS count_consent AFTER INSERT ON consents BEGIN
-    INSERT INTO counts VALUES ('', 'consents', 1) ON CONFLICT DO UPDATE SET n = n + 1;
-    INSERT INTO counts VALUES ('', NEW.choice, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', 'consents', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', NEW.choice, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS count_choice AFTER UPDATE OF choice ON consents WHEN OLD.choice <> NEW.choice BEGIN
-    INSERT INTO counts VALUES ('', OLD.choice, -1) ON CONFLICT DO UPDATE SET n = n - 1;
-    INSERT INTO counts VALUES ('', NEW.choice, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES ('', '', OLD.choice, -1) ON CONFLICT DO UPDATE SET n = n - 1;
+    INSERT INTO counts VALUES ('', '', NEW.choice, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS count_notice AFTER INSERT ON notices BEGIN
-    INSERT INTO counts VALUES (NEW.partner, NEW.status, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, NEW.status, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_rollups VALUES
+        (NEW.partner, NEW.action, 'issue', 1, NEW.issued_at / 3600000000, 0, 1),
+        (NEW.partner, NEW.action, 'issue', 24, NEW.issued_at / 86400000000, 0, 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS count_status AFTER UPDATE ON notices WHEN OLD.status <> NEW.status BEGIN
-    INSERT INTO counts VALUES (OLD.partner, OLD.status, -1) ON CONFLICT DO UPDATE SET n = n - 1;
-    INSERT INTO counts VALUES (NEW.partner, NEW.status, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES (OLD.partner, OLD.action, OLD.status, -1), (NEW.partner, NEW.action, NEW.status, 1)
+    ON CONFLICT DO UPDATE SET n = n + excluded.n;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS roll_up_receive AFTER UPDATE OF delivered_at ON notices
 WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL BEGIN
-    INSERT INTO counts VALUES (NEW.partner, 'ever_delivered', 1) ON CONFLICT DO UPDATE SET n = n + 1;
-    INSERT INTO lag_rollups VALUES (
-        NEW.partner, 'receive', NEW.delivered_at / 3600000000,
-        (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1
-    ) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'ever_delivered', 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_rollups VALUES
+        (NEW.partner, NEW.action, 'receive', 1, NEW.delivered_at / 3600000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+        (NEW.partner, NEW.action, 'receive', 24, NEW.delivered_at / 86400000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'receive',
+        (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.delivered_at - NEW.issued_at), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- Notices of two lanes are read in any order, and one that stands in both was taken when it was first taken.
+CREATE TRIGGER IF NOT EXISTS roll_up_receive_earlier AFTER UPDATE OF delivered_at ON notices
+WHEN NEW.delivered_at < OLD.delivered_at BEGIN
+    UPDATE lag_rollups SET n = n - 1
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'receive'
+    AND hours IN (1, 24) AND start IN (OLD.delivered_at / 3600000000, OLD.delivered_at / 86400000000)
+    AND start = OLD.delivered_at / (3600000000 * hours)
+    AND bucket = (SELECT bucket FROM lag_buckets WHERE upper >= OLD.delivered_at - OLD.issued_at ORDER BY upper LIMIT 1);
+    DELETE FROM lag_rollups
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'receive'
+    AND hours IN (1, 24) AND start IN (OLD.delivered_at / 3600000000, OLD.delivered_at / 86400000000)
+    AND start = OLD.delivered_at / (3600000000 * hours) AND n = 0;
+    UPDATE lag_ever SET n = n - 1 WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'receive'
+    AND upper = (SELECT MIN(upper) FROM lag_ends WHERE upper >= OLD.delivered_at - OLD.issued_at);
+    DELETE FROM lag_ever WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'receive' AND n = 0;
+    INSERT INTO lag_rollups VALUES
+        (NEW.partner, NEW.action, 'receive', 1, NEW.delivered_at / 3600000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+        (NEW.partner, NEW.action, 'receive', 24, NEW.delivered_at / 86400000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'receive',
+        (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.delivered_at - NEW.issued_at), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS roll_up_complete AFTER UPDATE OF completed_at ON notices
 WHEN OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL BEGIN
-    INSERT INTO lag_rollups VALUES (
-        NEW.partner, 'complete', NEW.completed_at / 3600000000,
-        (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1
-    ) ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_rollups VALUES
+        (NEW.partner, NEW.action, 'complete', 1, NEW.completed_at / 3600000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+        (NEW.partner, NEW.action, 'complete', 24, NEW.completed_at / 86400000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'complete',
+        (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.completed_at - NEW.issued_at), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS change_due AFTER UPDATE OF extended_by ON notices
+WHEN OLD.extended_by IS NOT NEW.extended_by BEGIN
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;

@@ -7,9 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ledger.lag import LagState, Percentiles
+from ledger.lag import LagState, Percentiles, Window
 from streams.cloudevents import Envelope
-from streams.events import Action, Choice, PartnerStatus
+from streams.events import AckStatus, Act, Action, Choice, PartnerStatus
 
 
 class NoticeStatus(StrEnum):
@@ -45,17 +45,141 @@ class Consent:
     decided_at: datetime
 
 
+#: Neither done nor over.
+OPEN = (NoticeStatus.QUEUED, NoticeStatus.DELIVERED, NoticeStatus.RECEIVED, NoticeStatus.IN_PROGRESS)
+
+
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
+    """A notice and what became of it. `delivered_at` is when its partner's endpoint took it, `received_at` when the
+    partner first said something of it, `completed_at` when it said its last word, be it done or refused."""
+
     id: str
     partner: str
     subject: str
     purpose: str
     action: Action
     status: NoticeStatus
+    outcome: str | None
+    reason: str | None
+    occurred_at: datetime
     issued_at: datetime
+    receive_by: datetime
+    complete_by: datetime
     delivered_at: datetime | None
+    received_at: datetime | None
     completed_at: datetime | None
+    undeliverable_at: datetime | None
+    cancelled_at: datetime | None
+    #: By when, if it is extended; None if it cannot be.
+    extended_complete_by: datetime | None
+    #: The id of the acknowledgement that extended it.
+    extended_by: str | None
+    #: When the partner last said that it means to be done.
+    expected_by: datetime | None
+
+    @property
+    def due_by(self) -> datetime:
+        """By when it must be completed, as extended."""
+        later = self.extended_complete_by
+        return self.complete_by if self.extended_by is None or later is None else later
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A final answer that a partner gave after another one. `stands...` is what it said first, and still counts; the
+    rest is what it said `at` that time, which undid nothing."""
+
+    id: str
+    notice_id: str
+    partner: str
+    subject: str
+    purpose: str
+    action: Action
+    stands: NoticeStatus
+    stands_outcome: str | None
+    stands_reason: str | None
+    stands_since: datetime
+    status: AckStatus
+    outcome: str | None
+    reason: str | None
+    detail: str | None
+    evidence: dict[str, Any] | None
+    via: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A callback as its partner signed it, by Standard Webhooks."""
+
+    id: str
+    partner: str
+    webhook_id: str
+    webhook_timestamp: str
+    webhook_signature: str
+    body_base64: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much it would be to ask again: notices, and about how many requests. `superseded` are left out, since a
+    later notice to the same partner asks for the opposite."""
+
+    notices: int = 0
+    requests: int = 0
+    superseded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A dead letter of theirs: a notice that its partner refuses for good. `lane` and `offset` are where it did so
+    last, and `detail` are its words. It is not to be asked again if it is superseded, see `Amount`."""
+
+    notice_id: str
+    partner: str
+    subject: str
+    purpose: str
+    action: Action
+    lane: int
+    offset: int
+    status_code: int
+    detail: str
+    refused_at: datetime
+    issued_at: datetime
+    complete_by: datetime
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """A dead letter of ours: a message that we could not process, as it stood. Bytes are in base64; `headers` is None
+    where they were not recorded."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    poisoned_at: datetime
+    key_base64: str | None
+    value_base64: str | None
+    headers: tuple[tuple[str, str | None], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What somebody did by hand. `key` is the id of the API key."""
+
+    id: str
+    act: Act
+    at: datetime
+    key: str
+    role: str
+    label: str | None
+    partner: str | None
+    details: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +196,39 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowLag:
+    """How many notices were issued in a window and how many got their partner's last word, also per hour, and how long
+    it took those that were delivered, and answered, in it."""
+
+    window: Window
+    arrived: int
+    answered: int
+    arrivals_per_hour: float
+    answers_per_hour: float
+    receive_lag: Percentiles
+    complete_lag: Percentiles
+
+
+@dataclass(frozen=True, slots=True)
+class KindLag:
+    """A partner's notices of one action. `overdue` counts each once, though both of its clocks may have run out."""
+
+    kind: Action
+    open: int
+    oldest_open_at: datetime | None
+    oldest_open_seconds: float | None
+    overdue: int
+    overdue_receive: int
+    overdue_complete: int
+    backlog: int
+    windows: tuple[WindowLag, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PartnerLag:
-    """A partner's row for operators. `delivered` and `acknowledged` count notices since ever. `overdue` counts
-    each notice once, though both of its clocks may have run out."""
+    """A partner's row for operators. `delivered` and `acknowledged` count notices since ever, `contradictions` final
+    answers after other final ones. `overdue` counts each notice once, though both of its clocks may have run out. The
+    percentiles are over one window; `windows` and `kinds` tell of those that were asked for."""
 
     partner: str
     name: str
@@ -89,6 +243,8 @@ class PartnerLag:
     overdue_receive: int
     overdue_complete: int
     backlog: int
+    undeliverable: int
+    contradictions: int
     receive_lag: Percentiles
     complete_lag: Percentiles
     last_success_at: datetime | None
@@ -96,11 +252,14 @@ class PartnerLag:
     last_error: str | None
     next_attempt_at: datetime | None
     consecutive_failures: int
+    windows: tuple[WindowLag, ...]
+    kinds: tuple[KindLag, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Since ever, except `open`, `consents` and `opted_out`, which are of now."""
+    """Since ever, except `open`, `consents`, `opted_out` and the dead letters, which are of now: `undeliverable` those
+    of partners, `poisoned_open` ours."""
 
     toggles: int
     consents: int
@@ -109,4 +268,6 @@ class Totals:
     notices: int
     open: int
     acknowledged: int
+    undeliverable: int
     poisoned: int
+    poisoned_open: int

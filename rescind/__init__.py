@@ -1,1 +1,2 @@
-"""The command line, and what other people's programs import: `rescind.client` and `rescind.partner`."""
+"""The command line, and what other people's programs import: `rescind.client`, `rescind.emitter` and
+`rescind.partner`."""

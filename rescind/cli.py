@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rescind import cli_doctor, cli_keys, cli_partners
+from rescind import (
+    cli_actions,
+    cli_dead_letters,
+    cli_disclosures,
+    cli_doctor,
+    cli_exports,
+    cli_gate,
+    cli_hand,
+    cli_keys,
+    cli_lag,
+    cli_ledger,
+    cli_manifest,
+    cli_notices,
+    cli_partners,
+    cli_report,
+    cli_running,
+    cli_status,
+    cli_topics,
+)
+from rescind.bars import bar
 from rescind.client import Client
+from rescind.examples import teach
 from rescind.failing import run
 from rescind.importing import Import, Options, Summary
-from rescind.launching import LAST_LINE
-from rescind.options import Json, Key, Url, settings
-from rescind.output import complain, err, local, one_line, print_json, say, seconds, show_table, state, table
+from rescind.options import Json, Key, Url
+from rescind.output import complain, local, print_json, say, show_table, table
 from streams.events import Choice
 
 app = typer.Typer(
@@ -31,49 +47,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for _process in (cli_running.up, cli_running.worker, cli_running.gateway):
+    app.command()(_process)
+cli_hand.add_to(cli_partners.app)
 app.add_typer(cli_partners.app, name="partners")
+app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_keys.app, name="keys")
+app.add_typer(cli_topics.app, name="topics")
+app.add_typer(cli_ledger.app, name="ledger")
+app.add_typer(cli_manifest.app, name="manifest")
+app.add_typer(cli_exports.app, name="exports")
+app.add_typer(cli_disclosures.app, name="disclosures")
+app.command()(cli_actions.actions)
 app.command()(cli_doctor.doctor)
+app.command()(cli_gate.gate)
+app.command()(cli_lag.lag)
+app.command()(cli_notices.notices)
+app.command()(cli_report.report)
+app.command()(cli_status.status)
 
 
 class OnError(StrEnum):
     SKIP = "skip"
     STOP = "stop"
-
-
-@app.command()
-def up(
-    data: Annotated[Path | None, typer.Option(help="Where the log, the ledger and the keys live.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any.", min=0, max=65535)] = None,
-    allow_private_partners: Annotated[
-        bool | None, typer.Option("--allow-private-partners", help="Development: http:// and private addresses.")
-    ] = None,
-    until_stdin_ends: Annotated[
-        bool, typer.Option("--until-stdin-ends", help="Stop also when standard input ends.", hidden=True)
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens inside.")] = False,
-) -> None:
-    """Run the service until Ctrl-C. Everything it needs is in one process and one directory."""
-    chosen = settings(data_dir=data, host=host, port=port, allow_private_partners=allow_private_partners)
-    import uvloop  # noqa: PLC0415
-
-    from rescind.service import Started, serve  # noqa: PLC0415 - Faust is slow to import
-
-    _log_to_stderr(verbose=verbose)
-
-    def announce(started: Started) -> None:
-        say(f"Rescind is ready at {started.url}")
-        say(f"Dashboard: {started.dashboard_url} (any user name; the operator key is the password)")
-        if started.operator_key is not None:
-            say(f"Operator key: {started.operator_key}")
-            say(f"Platform key: {started.platform_key}")
-            say("These keys are shown only now. Make others with `rescind keys create`.")
-        say(LAST_LINE)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(chosen, announce=announce, until_stdin_ends=until_stdin_ends))
-    say("Stopped. The next start goes on where this one ended.")
 
 
 @app.command()
@@ -100,11 +96,9 @@ def toggle(
     event_id: Annotated[str | None, typer.Option("--id", help="The event's id; repeating it changes nothing.")] = None,
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
-    """Emit one toggle. When this returns, it is durable.
-
-    Example: rescind toggle blog:staff.example.com ai-training opt_out
-    """
+    """Emit one toggle. When this returns, it is durable."""
     emitted: dict[str, Any] = {
         "id": event_id,
         "subject": subject,
@@ -117,7 +111,10 @@ def toggle(
     }
     with Client(url or "", key) as client:
         (accepted,) = client.post_toggles([{name: value for name, value in emitted.items() if value is not None}])
-    say(f"accepted {accepted}")
+    if as_json:
+        print_json({"accepted": 1, "ids": [accepted]})
+    else:
+        say(f"accepted {accepted}")
 
 
 @app.command("import")
@@ -129,6 +126,7 @@ def import_file(
     retry_for: Annotated[float, typer.Option(help="Seconds to go on trying while the service is away.", min=0)] = 60.0,
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Import a file of toggles, in its own order. Importing it again changes nothing.
 
@@ -136,28 +134,18 @@ def import_file(
     An interrupted import goes on where it was if it is repeated; FILE.rescind-progress remembers.
     Exit code 1 if lines were skipped.
     """
-    with Client(url or "", key) as client, _progress(file) as progress:
+    with Client(url or "", key) as client, bar(file) as progress:
         options = Options(batch, stop_on_error=on_error is OnError.STOP, retry_for=retry_for, destination=client.url)
         running = Import(file, client, options, on_progress=progress, on_warning=complain)
         try:
             summary = running.run(restart=restart)
         finally:
             _report_bad(running.summary)
-    say(f"{summary.accepted} toggles accepted, {summary.skipped} lines skipped")
-    if summary.skipped:
-        raise typer.Exit(1)
-
-
-@app.command()
-def status(url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """Each partner: what is open, how old, what is overdue. Exit code 1 if anything is STALL or STOP."""
-    with Client(url or "", key) as client:
-        lag = client.lag()
     if as_json:
-        print_json(lag)
+        print_json({"accepted": summary.accepted, "skipped": summary.skipped})
     else:
-        _show_status(lag)
-    if any(row["state"] in ("STALL", "STOP") for row in lag["partners"]):
+        say(f"{summary.accepted} toggles accepted, {summary.skipped} lines skipped")
+    if summary.skipped:
         raise typer.Exit(1)
 
 
@@ -177,32 +165,12 @@ def trace(
         show_table(table(["time", "event", "what happened"], rows))
 
 
+teach(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line. Every failure that we can explain is one line and exit code 2."""
     sys.exit(run(app, arguments))
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if not verbose:
-        # Faust's timers and flushes warn of a busy moment as of a fault.
-        for noisy in ("mode", "faust"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere; what is yielded takes the bytes that are done."""
-    size = file.stat().st_size if file.is_file() else None
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
-        task = progress.add_task(one_line(file.name), total=size)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _report_bad(summary: Summary) -> None:
@@ -211,31 +179,3 @@ def _report_bad(summary: Summary) -> None:
     more = summary.skipped - len(summary.bad)
     if more > 0:
         complain(f"and {more} more bad lines")
-
-
-def _show_status(lag: dict[str, Any]) -> None:
-    columns = ["state", "partner", "open", "oldest", "overdue", "backlog", "acknowledged", "lag p50", "lag p99"]
-    rows = [
-        [
-            state(row["state"]),
-            row["partner"],
-            str(row["open"]),
-            seconds(row["oldest_open_seconds"]),
-            str(row["overdue"]),
-            str(row["backlog"]),
-            str(row["acknowledged"]),
-            seconds(row["complete_lag"]["p50"]),
-            seconds(row["complete_lag"]["p99"]),
-        ]
-        for row in lag["partners"]
-    ]
-    if rows:
-        show_table(table(columns, rows, right=columns[2:]))
-    else:
-        say("no partner is registered")
-    totals = lag["totals"]
-    if totals:
-        say(
-            f"{totals['opted_out']} standing opt-outs, {totals['notices']} notices,"
-            f" {totals['acknowledged']} acknowledged, {totals['open']} open"
-        )

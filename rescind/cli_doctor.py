@@ -41,7 +41,7 @@ def report(found: Found, findings: list[Finding]) -> dict[str, Any]:
         "directory": str(found.directory),
         "state": worst(findings).name.lower(),
         "findings": [{"level": f.level.name.lower(), "what": f.what, "text": f.text} for f in findings],
-        "used_by": found.owner,
+        "used_by": found.used_by,
         "free_bytes": found.free,
         "keys_in_force": found.keys_in_force,
         "files": [

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from ledger.keys import KeyStore, Role
-from rescind.options import settings
-from rescind.output import say, show_table, table
+from ledger.keys import ApiKey, KeyStore, Role
+from rescind.options import Json, settings
+from rescind.output import local, print_json, say, show_table, table
+from streams.cloudevents import rfc3339
 from streams.errors import InvalidInput, StorageUnusable
 from streams.names import PartnerId
 
@@ -31,44 +32,65 @@ def create(
     partner: Annotated[str | None, typer.Option(help="The partner's id, for the role partner.")] = None,
     label: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     data: Data = None,
+    as_json: Json = False,
 ) -> None:
-    """Make a key. It is shown once.
-
-    Example: rescind keys create --role operator --label "on-call laptop"
-    """
+    """Make a key. It is shown once."""
     if partner is not None:
         _check_partner(partner)
     with _keys(data) as keys:
         made, plain = keys.create(role, datetime.now(UTC), partner=partner, label=label)
+    if as_json:
+        print_json(_plain(made) | {"key": plain})
+        return
     say(f"Key {made.id}: {plain}")
     say("It is shown only now.")
 
 
 @app.command("list")
-def list_keys(data: Data = None) -> None:
+def list_keys(data: Data = None, as_json: Json = False) -> None:
     """All keys, without their secrets."""
     with _keys(data, existing=True) as keys:
-        rows = [
-            [
-                key.id,
-                str(key.role),
-                key.partner or "-",
-                key.label or "-",
-                f"{key.created_at:%Y-%m-%d %H:%M:%SZ}",
-                "-" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d %H:%M:%SZ}",
-            ]
-            for key in keys.list()
+        found = [_plain(key) for key in keys.list()]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            key["id"],
+            key["role"],
+            key["partner"] or "-",
+            key["label"] or "-",
+            local(key["created_at"]),
+            local(key["revoked_at"]),
         ]
+        for key in found
+    ]
     show_table(table(["key", "role", "partner", "label", "created", "revoked"], rows))
 
 
 @app.command()
-def revoke(key: Annotated[str, typer.Argument(help="The key's id, as listed.")], data: Data = None) -> None:
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key's id, as listed.")], data: Data = None, as_json: Json = False
+) -> None:
     """Revoke a key, at once."""
     with _keys(data, existing=True) as keys:
         if not keys.revoke(key, datetime.now(UTC)):
             raise InvalidInput(f"there is no key {key} in force")
-    say(f"key {key} is revoked")
+    if as_json:
+        print_json({"id": key, "revoked": True})
+    else:
+        say(f"key {key} is revoked")
+
+
+def _plain(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "role": key.role.value,
+        "partner": key.partner,
+        "label": key.label,
+        "created_at": rfc3339(key.created_at),
+        "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
+    }
 
 
 def _check_partner(partner: str) -> None:

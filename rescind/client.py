@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeGuard
-from urllib.parse import quote
+from typing import Any, Self, TypeGuard, TypeVar
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from streams.errors import InvalidInput, RescindError
 
+T = TypeVar("T")
+
+#: Items of a page, or of a request, at most.
+MOST = 1000
 #: How many of a problem's errors its message tells.
 _TOLD = 3
 
@@ -39,7 +45,7 @@ class Client:
         self.url = _checked_url(url)
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -63,8 +69,22 @@ class Client:
     def timeline(self, subject: str) -> list[dict[str, Any]]:
         return self._objects("GET", f"/v1/subjects/{_segment(subject)}/timeline", "entries")
 
+    def disclosures(self, subject: str) -> list[dict[str, Any]]:
+        """What was handed over with the subject in it, the newest first."""
+        return self._objects("GET", f"/v1/subjects/{_segment(subject)}/disclosures", "disclosures")
+
+    def exports(self, query: dict[str, Any]) -> dict[str, Any]:
+        """A page of exports, newest first: `exports` and `next`."""
+        page = self._object("GET", f"/v1/exports?{urlencode(query)}")
+        if not _are_objects(page.get("exports")):
+            raise self._stranger("no exports")
+        return page
+
+    def export(self, export: str) -> dict[str, Any]:
+        return self._object("GET", f"/v1/exports/{_segment(export)}")
+
     def add_partner(self, partner: dict[str, Any]) -> dict[str, Any]:
-        """The partner, with `signing_secret` and `api_key`, which nobody can show again."""
+        """The partner, with `signing_secret` (None without `v1`) and `api_key`, which nobody can show again."""
         return self._object("POST", "/v1/partners", partner)
 
     def partners(self) -> list[dict[str, Any]]:
@@ -76,19 +96,94 @@ class Client:
     def change_partner(self, partner: str, changes: dict[str, Any]) -> dict[str, Any]:
         return self._object("PATCH", f"/v1/partners/{_segment(partner)}", changes)
 
+    def rotate_secret(self, partner: str, rotation: dict[str, Any]) -> dict[str, Any]:
+        """The partner, with `signing_secret` (None without `v1`), which nobody can show again. `rotation` may have
+        `overlap`, in seconds, and `signature_schemes`."""
+        return self._object("POST", f"/v1/partners/{_segment(partner)}/rotate-secret", rotation)
+
     def remove_partner(self, partner: str) -> None:
         self._answer("DELETE", f"/v1/partners/{_segment(partner)}")
+
+    def replay(self, partner: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """One page of a replay: how many `notices`, `requests`, `superseded` it is, and `next`."""
+        page = self._object("POST", f"/v1/partners/{_segment(partner)}/replay", wanted)
+        if not all(isinstance(page.get(name), int) for name in ("notices", "requests", "superseded")):
+            raise self._stranger("no counts")
+        return page
+
+    def test_partner(self, partner: str) -> dict[str, Any]:
+        """What came of an event that was sent right now. Takes as long as the partner may take to answer."""
+        trial = self._object("POST", f"/v1/partners/{_segment(partner)}/test")
+        if not isinstance(trial.get("ok"), bool) or not isinstance(trial.get("explanation"), list):
+            raise self._stranger("no explanation")
+        return trial
+
+    def dead_letters(self, which: str, query: dict[str, Any]) -> dict[str, Any]:
+        """A page of `undeliverable` or `poisoned`: `dead_letters` and `next`."""
+        page = self._object("GET", f"/v1/dead-letters/{which}?{urlencode(query)}")
+        if not _are_objects(page.get("dead_letters")):
+            raise self._stranger("no dead_letters")
+        return page
+
+    def settle_dead_letters(self, which: str, act: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """`redrive` or `discard` up to 1,000: how many were `done`, which were `skipped`, and `next`."""
+        answer = self._object("POST", f"/v1/dead-letters/{which}/{act}", wanted)
+        if not isinstance(answer.get("done"), int) or not _are_objects(answer.get("skipped")):
+            raise self._stranger("nothing done")
+        return answer
+
+    def notices(self, query: dict[str, Any]) -> dict[str, Any]:
+        """A page of notices, by partner, action and time of issue: `notices` and `next`. It may hold none and not be
+        the last."""
+        page = self._object("GET", f"/v1/notices?{urlencode(query, doseq=True)}")
+        if not _are_objects(page.get("notices")):
+            raise self._stranger("no notices")
+        return page
+
+    @contextmanager
+    def report(self, partner: str, query: dict[str, Any]) -> Iterator[Iterator[bytes]]:
+        """A report as it comes, which may be long; one that breaks off raises `Unreachable`."""
+        with (
+            self._asking(),
+            self._http.stream("GET", f"/v1/partners/{_segment(partner)}/report", params=query) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                self._understood(response)
+            yield response.iter_bytes()
+
+    def actions(self, query: dict[str, Any]) -> dict[str, Any]:
+        """A page of what was done by hand, newest first: `actions` and `next`."""
+        page = self._object("GET", f"/v1/actions?{urlencode(query)}")
+        if not _are_objects(page.get("actions")):
+            raise self._stranger("no actions")
+        return page
 
     def acknowledge(self, acknowledgements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Up to 1,000; the result of each, in order."""
         return self._objects("POST", "/v1/acknowledgements", "results", list(acknowledgements))
 
-    def lag(self) -> dict[str, Any]:
-        """`partners`, each with its lag, and for operators `totals`."""
-        lag = self._object("GET", "/v1/lag")
+    def lag(self, window: str | None = None) -> dict[str, Any]:
+        """`partners`, each with its lag over a window (1h, 24h, 7d, 30d), and for operators `totals`."""
+        lag = self._object("GET", "/v1/lag" if window is None else f"/v1/lag?{urlencode({'window': window})}")
         if not _are_objects(lag.get("partners")):
             raise self._stranger("no partners")
         return lag
+
+    def partner_lag(self, partner: str) -> dict[str, Any]:
+        """A partner's lag, with its `kinds` and `windows`."""
+        row = self._object("GET", f"/v1/lag/{_segment(partner)}")
+        if not (_are_objects(row.get("kinds")) and _are_objects(row.get("windows"))):
+            raise self._stranger("no kinds and windows")
+        return row
+
+    def signing_keys(self) -> list[str]:
+        """The public keys of manifests, in base64: the one that signs now, and those that did. Needs no key."""
+        answer = self._object("GET", "/v1/signing-key")
+        previous = answer.get("previous", [])
+        if not _are_objects(previous) or not all(isinstance(key.get("public_key"), str) for key in (answer, *previous)):
+            raise self._stranger("no public key")
+        return [key["public_key"] for key in (answer, *previous)]
 
     def _object(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self._answer(method, path, body)
@@ -103,17 +198,23 @@ class Client:
         return found
 
     def _answer(self, method: str, path: str, body: Any = None) -> Any:
-        try:
+        with self._asking():
             response = (
                 self._http.request(method, path, json=body) if body is not None else self._http.request(method, path)
             )
+        return None if response.status_code == httpx.codes.NO_CONTENT else self._understood(response)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
         except UnicodeError as error:
             # A lone surrogate in what was given, or a host name that no DNS can carry.
             raise InvalidInput(f"this cannot be sent to {self.url}: {error}") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from None
-        if response.status_code == httpx.codes.NO_CONTENT:
-            return None
+
+    def _understood(self, response: httpx.Response) -> Any:
         try:
             answer = response.json()
         except (ValueError, RecursionError):
@@ -124,6 +225,54 @@ class Client:
 
     def _stranger(self, what: str) -> ApiError:
         return ApiError(httpx.codes.OK, f"{self.url} answers, but not as Rescind does: {what}")
+
+
+def patiently(
+    ask: Callable[[], T],
+    seconds: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> T:
+    """Ask again for so long while the service is away or busy. What is asked must bear repeating: nobody
+    knows whether a lost request took effect."""
+    deadline, delay = monotonic() + seconds, 0.1
+    while True:
+        try:
+            return ask()
+        except (Unreachable, ApiError) as error:
+            busy = isinstance(error, Unreachable) or error.status in (429, 502, 503, 504)
+            if not busy or monotonic() + delay > deadline:
+                raise
+        sleep(delay)
+        delay = min(delay * 2, 5.0)
+
+
+def pages(ask: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Page by page, as each is wanted. `ask` gets what to add to its question so as to go on behind the page before."""
+    following: dict[str, Any] = {}
+    while True:
+        page = ask(following)
+        yield page
+        if page.get("next") is None:
+            return
+        following = {"after": page["next"]}
+
+
+def some(ask: Callable[[dict[str, Any]], dict[str, Any]], items: str, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """So many items of the pages that `ask` gets at most, and whether there may be more."""
+    found: list[dict[str, Any]] = []
+    more = False
+
+    def ask_for_the_rest(following: dict[str, Any]) -> dict[str, Any]:
+        return ask(following | {"limit": min(MOST, limit - len(found))})
+
+    for page in pages(ask_for_the_rest):
+        found += page[items]
+        more = page.get("next") is not None
+        if len(found) >= limit:
+            break
+    return found, more
 
 
 def _checked_url(url: str) -> str:

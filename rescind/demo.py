@@ -182,7 +182,7 @@ def _import(source: Path, stage: _Stage) -> Summary:
 async def _watch(
     stage: _Stage, expected: Expected, importing: asyncio.Task[Summary], deadline: float
 ) -> dict[str, Any]:
-    """Show each partner until everything is acknowledged. The last figures."""
+    """Show each partner until nothing is open. The last figures."""
     lag = await asyncio.to_thread(stage.client.lag)
     with Live(_picture(lag), console=out, auto_refresh=False, transient=False) as live:
         while not (importing.done() and _settled(lag, expected)):
@@ -200,8 +200,8 @@ async def _watch(
 
 
 def _settled(lag: Mapping[str, Any], expected: Expected) -> bool:
-    acknowledged = {row["partner"]: row["acknowledged"] for row in lag["partners"]}
-    return all(acknowledged[partner] >= count for partner, count in expected.notices.items())
+    totals: Mapping[str, int] = lag["totals"]
+    return totals["notices"] >= expected.notices.total() and totals["open"] == 0
 
 
 def _picture(lag: Mapping[str, Any]) -> Table:
@@ -234,8 +234,8 @@ def _introduce(stage: _Stage, source: Path, expected: Expected) -> None:
     out.print(
         f"{_PACE} a second. They must cause {expected.notices.total()} notices to four partners, each a web server."
     )
-    out.print(f"Dashboard: {stage.service.url}/dashboard (any user name)")
-    out.print(f"Password: {stage.service.operator_key}\n")
+    out.print(f"Dashboard: {stage.service.url}/dashboard")
+    out.print(f"Log in with {stage.service.operator_key}\n")
 
 
 def _summarise(lag: Mapping[str, Any], summary: Summary, stage: _Stage, expected: Expected, took: float) -> None:
@@ -254,9 +254,11 @@ def _summarise(lag: Mapping[str, Any], summary: Summary, stage: _Stage, expected
     if faults:
         raise DemoFailed("; ".join(faults[:3]))
     turned_away = sum(story.turned_away for story in seen.values())
+    reversed_before = totals["notices"] - totals["acknowledged"]
     out.print(
         f"\n{summary.accepted} toggles became {totals['requests']} deletion requests and {totals['notices']} notices.\n"
-        f"All {totals['acknowledged']} were delivered, signed, and acknowledged, although {turned_away} requests were\n"
-        f"turned away and one partner was down. Each partner holds what the ledger says.\n"
+        f"{totals['acknowledged']} were delivered, signed, and acknowledged, although {turned_away} requests were\n"
+        f"turned away and one partner was down; {reversed_before} were reversed before they were taken.\n"
+        f"Each partner holds what the ledger says.\n"
         f"It took {took:.0f} s."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ledger import inspection as ledger_inspection
 from ledger.inspection import LedgerState
+from rescind.running.places import LEDGER, ROLES, WORKER, lock_path
 from streams.embedded import inspection, versions
 from streams.embedded.inspection import LogState, Waiting
 from streams.embedded.opening import path_of
@@ -77,7 +78,8 @@ class Found:
     now: float
     problem: str | None = None
     free: int = 0
-    owner: str | None = None
+    #: By role (worker, ledger), who has it now.
+    users: Mapping[str, str] = field(default_factory=dict)
     log: File = field(default_factory=lambda: File("log", Path()))
     ledger: File = field(default_factory=lambda: File("ledger", Path()))
     keys: File = field(default_factory=lambda: File("keys", Path()))
@@ -87,6 +89,14 @@ class Found:
     log_state: LogState | None = None
     ledger_state: LedgerState | None = None
     keys_in_force: int | None = None
+
+    @property
+    def used_by(self) -> str | None:
+        """Who has which roles, in words."""
+        roles: dict[str, list[str]] = {}
+        for role, who in self.users.items():
+            roles.setdefault(who, []).append(role)
+        return ", ".join(f"{who} ({' and '.join(names)})" for who, names in roles.items()) or None
 
     def lanes(self) -> list[Waiting]:
         """What partners have not taken yet."""
@@ -118,7 +128,7 @@ def examine(settings: Settings, now: float) -> Found:
         directory,
         now,
         free=free,
-        owner=inspection.owner(path, COURIERS) or inspection.holder(settings.lock_path),
+        users=_users(directory, path),
         log=log,
         ledger=ledger,
         keys=keys,
@@ -129,6 +139,13 @@ def examine(settings: Settings, now: float) -> Found:
         ledger_state=ledger_state,
         keys_in_force=in_force,
     )
+
+
+def _users(directory: Path, log: Path) -> dict[str, str]:
+    found = {role: inspection.holder(lock_path(directory, role)) for role in ROLES}
+    # A worker may have a data directory of its own.
+    found[WORKER] = found[WORKER] or inspection.owner(log, COURIERS)
+    return {role: who for role, who in found.items() if who is not None}
 
 
 def _look(name: str, path: Path, read: Callable[[Path], T], *, database: bool = True) -> tuple[File, T | None]:
@@ -229,7 +246,7 @@ def _of_sealing(found: Found) -> Iterator[Finding]:
     elif not found.sealing.exists and found.ledger_state is not None and found.ledger_state.lanes:
         text = (
             f"{found.sealing.path} is missing: no webhook can be signed, and a start would make another key; restore "
-            "it from a backup, or set RESCIND_SEALING_KEY"
+            "it from a backup, or set RESCIND_SEALING_KEY; if it is lost, rotate each partner's secret"
         )
         yield Finding(Level.UNUSABLE, "secret.key", text)
 
@@ -256,7 +273,7 @@ def _of_ledger(found: Found) -> Iterator[Finding]:
             yield Finding(Level.UNUSABLE, "ledger", text)
             return
     behind = sum(max(0, _end(log, at) - ledger.offsets.get(at, 0)) for at in _projected(log))
-    if behind and found.owner is None:
+    if behind and LEDGER not in found.users:
         yield Finding(Level.FINE, "ledger", f"the ledger has {behind} records still to read at the next start")
 
 

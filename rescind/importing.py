@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from rescind.client import ApiError, Unreachable
+from rescind.client import ApiError, patiently
 from rescind.progress import Mark, ProgressFile
 from rescind.reading import BadLine, Parse, header_parser, parse_json, toggle_of
 from rescind.splitting import LONGEST, Line, lines, records
@@ -170,20 +170,13 @@ class Import:
             self._bad(tried[index][0], reason, batch)
 
     def _post(self, toggles: list[dict[str, Any]]) -> None:
-        deadline = self._monotonic() + self._options.retry_for
-        delay = 0.1
-        while True:
-            try:
-                self._target.post_toggles(toggles)
-            except (Unreachable, ApiError) as error:
-                # Nobody knows whether a lost request took effect; its ids make repeating it harmless.
-                busy = isinstance(error, Unreachable) or error.status in (429, 502, 503, 504)
-                if not busy or self._monotonic() + delay > deadline:
-                    raise
-                self._sleep(delay)
-                delay = min(delay * 2, 5.0)
-            else:
-                return
+        # Their ids make repeating them harmless.
+        patiently(
+            lambda: self._target.post_toggles(toggles),
+            self._options.retry_for,
+            sleep=self._sleep,
+            monotonic=self._monotonic,
+        )
 
     def _remember(self, last: Line) -> None:
         self._on_progress(last.end)

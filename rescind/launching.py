@@ -1,4 +1,4 @@
-"""Running the service as a process of its own: for the demo, for tests, for benchmarks."""
+"""Running the service, or a part of it, as a process of its own: for the demo, for tests, for benchmarks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from streams.errors import RescindError
 
 #: Seconds that a start may take before it counts as failed; a large log takes a while to recover.
 START_TIMEOUT = 60.0
 
-#: What `rescind up` says last, when everything else is said.
+#: What a process says last, when everything else is said.
 LAST_LINE = "Ctrl-C stops it."
 _ANNOUNCED = {
     "url": re.compile(r"^Rescind is ready at (\S+)$"),
+    "health_url": re.compile(r"^Health: (\S+)/health/ready$"),
     "operator_key": re.compile(r"^Operator key: (\S+)$"),
     "platform_key": re.compile(r"^Platform key: (\S+)$"),
 }
@@ -31,20 +32,31 @@ class NotStarted(RescindError):
     """The service ended, or was not ready in time; the text holds its own last words."""
 
 
+#: What to run: all in one process, or a part of the service.
+Process = Literal["up", "worker", "ledger", "gateway"]
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run. `environment` adds to this process's own; `port` 0 takes a free one."""
+    """What to run. `environment` adds to this process's own; `port` 0 takes a free one. A worker and a ledger have
+    only their health there."""
 
     data_dir: Path
     port: int = 0
     allow_private_partners: bool = True
     environment: Mapping[str, str] | None = None
+    process: Process = "up"
+    verbose: bool = False
 
     def command(self) -> list[str]:
-        words = [sys.executable, "-m", "rescind", "up", "--data", str(self.data_dir), "--port", str(self.port)]
+        port = "--port" if self.process in ("up", "gateway") else "--health-port"
+        words = [sys.executable, "-m", "rescind", self.process, "--data", str(self.data_dir), port, str(self.port)]
         # We hold the other end of its standard input, and nobody but us: so it ends however we end.
         words.append("--until-stdin-ends")
-        return [*words, "--allow-private-partners"] if self.allow_private_partners else words
+        if self.verbose:
+            words.append("--verbose")
+        private = self.allow_private_partners and self.process != "ledger"
+        return [*words, "--allow-private-partners"] if private else words
 
 
 class ServiceProcess:
@@ -53,18 +65,19 @@ class ServiceProcess:
     def __init__(self, process: asyncio.subprocess.Process, announced: Mapping[str, str], errors: Path) -> None:
         self._process = process
         self._errors = errors
-        self.url = announced["url"]
+        self.url = announced.get("url") or announced["health_url"]
         self.operator_key = announced.get("operator_key")
         self.platform_key = announced.get("platform_key")
 
     @classmethod
     async def start(cls, launch: Launch, timeout: float = START_TIMEOUT) -> ServiceProcess:
-        """Return when it is ready. What it writes to stderr goes to `service.log` in the data directory.
+        """Return when it is ready. What it writes to stderr goes to `service.log` in the data directory, for a part
+        of the service to `worker.log` and so on.
 
         Raises `NotStarted`.
         """
         launch.data_dir.mkdir(parents=True, exist_ok=True)
-        errors = launch.data_dir / "service.log"
+        errors = launch.data_dir / f"{'service' if launch.process == 'up' else launch.process}.log"
         with errors.open("ab") as log:
             process = await _spawn(launch, log)
         try:
@@ -97,11 +110,16 @@ class ServiceProcess:
         """End it as a power cut would (SIGKILL)."""
         await self._end(signal.SIGKILL)
 
+    async def ended(self) -> int:
+        """Wait until it ends. The exit code."""
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        # A full pipe must not keep it from ending.
+        await self._process.stdout.read()
+        return await self._process.wait()
+
     async def _end(self, number: signal.Signals) -> int:
         _send(self._process, number)
-        # Reads what is left of stdout too, so that a full pipe cannot keep it from ending.
-        await self._process.communicate()
-        return await self._process.wait()
+        return await self.ended()
 
 
 def last_words(errors: Path) -> str:

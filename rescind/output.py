@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, NoReturn
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -53,6 +57,30 @@ def print_json(value: Any) -> None:
     _write(json.dumps(value, indent=2, ensure_ascii=not unicode) + "\n")
 
 
+def pass_on(pieces: Iterable[bytes]) -> None:
+    """What is made elsewhere, to standard output as it is."""
+    for piece in pieces:
+        try:
+            # Standard output that was closed by whoever started us is text in memory, see `rescind.failing`.
+            if not isinstance(sys.stdout, io.StringIO):
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise OutputClosed from None
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is there once it is whole: half a report must not pass for one."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file.file
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+        Path(file.name).replace(path)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
     """A table without lines and without wrapping."""
     made = Table(box=None, pad_edge=False, header_style="dim" if out.is_terminal else "", padding=(0, 2, 0, 0))
@@ -76,6 +104,15 @@ def show_table(made: Table) -> None:
             for cell, width, column in zip(row, widths, made.columns, strict=True)
         ]
         _write(_GAP.join(cells).rstrip() + "\n")
+
+
+def show(parts: Iterable[Table | str]) -> None:
+    """Tables, and lines between them."""
+    for part in parts:
+        if isinstance(part, Table):
+            show_table(part)
+        else:
+            say(part)
 
 
 def seconds(value: float | None) -> str:

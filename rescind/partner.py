@@ -1,12 +1,12 @@
-"""The partner's kit: check a webhook, read its notices, reply, acknowledge later.
+"""The partner's kit: check a webhook, read its notices, reply, acknowledge later, by a signed callback if need be.
 
-Needs neither Faust nor FastAPI.
+Needs neither Faust nor FastAPI, and `cryptography` only for `v1a` signatures.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,15 +15,29 @@ from streams import signing
 from streams.errors import InvalidInput
 from streams.signing import InvalidSignature
 
-__all__ = ["Delivery", "InvalidInput", "InvalidSignature", "ReceivedNotice", "completed", "receive", "reply"]
+__all__ = [
+    "Delivery",
+    "InvalidInput",
+    "InvalidSignature",
+    "ReceivedNotice",
+    "callback",
+    "completed",
+    "receive",
+    "reply",
+]
 
+#: The type of an event that asks for nothing.
+TEST_TYPE = "io.rescind.test"
 #: What may be asked, and the outcome of doing just that.
 ACTIONS = {"stop": "suppressed", "erase": "deleted", "resume": "resumed"}
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedNotice:
-    """What a partner is asked. `action` is `stop`, `erase` or `resume`; drop a notice whose `id` is known."""
+    """What a partner is asked. `action` is `stop`, `erase` or `resume`; drop a notice whose `id` is known.
+    `extended_complete_by` is by when, if more time is asked for before `complete_by`; None if that is no use.
+    `reminder` counts from 1; None for the notice itself. `datasets` are those in which the subject came to you, each
+    with its version, as far as Rescind knows; the newest, and `datasets_count` of them in all."""
 
     id: str
     action: str
@@ -33,42 +47,64 @@ class ReceivedNotice:
     issued_at: datetime
     receive_by: datetime
     complete_by: datetime
+    extended_complete_by: datetime | None = None
+    reminder: int | None = None
+    datasets: tuple[tuple[str, str], ...] = ()
+    datasets_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook whose signature holds."""
+    """A webhook whose signature holds. One without notices is a test: answer it with a 2xx."""
 
     webhook_id: str
     notices: tuple[ReceivedNotice, ...]
 
 
-def receive(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:
+def receive(keys: str | Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery:
     """Check and read a webhook. `now` is an aware time.
+
+    `keys` is the signing secret (`whsec_...`) or the public key (`whpk_...`) that Rescind gave, or several of them:
+    while one replaces another, hold both.
 
     Raises `InvalidSignature` (answer 401) or `InvalidInput` (answer 400), and nothing else.
     """
-    webhook_id = _verified(secret, headers, body, now)
+    webhook_id = _verified(keys, headers, body, now)
     try:
         parsed = json.loads(body)
         events = parsed if isinstance(parsed, list) else [parsed]
-        return Delivery(webhook_id, tuple(_notice(event) for event in events))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return Delivery(webhook_id, tuple(_notice(event) for event in events if event.get("type") != TEST_TYPE))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput(f"the body is no batch of notices: {error!r}") from None
 
 
-def _verified(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+def _verified(keys: str | Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime) -> str:
     lowered = {name.lower(): value for name, value in headers.items()}
     try:
-        return signing.verify(secret, lowered, body, now)
+        return signing.verify(keys, lowered, body, now)
     except (ValueError, OverflowError):
         # Anybody may send us headers: a timestamp of a thousand digits, say, or bytes that are no text.
-        raise InvalidSignature("a webhook header, or the secret, is malformed") from None
+        raise InvalidSignature("a webhook header, or a key, is malformed") from None
 
 
 def reply(results: Iterable[Mapping[str, Any]]) -> bytes:
     """The body of a 2xx that acknowledges right there: `{"id", "status", "outcome"?, "reason"?}` each."""
     return json.dumps({"results": [dict(result) for result in results]}).encode()
+
+
+def callback(
+    secret: str, webhook_id: str, acknowledgements: Iterable[Mapping[str, Any]], now: datetime
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a `POST /v1/callbacks/{partner}`, for a partner without an API key. Each acknowledgement is
+    as `POST /v1/acknowledgements` takes it, up to 1,000. `secret` is the newest signing secret (`whsec_...`).
+
+    A retry may have the same `webhook_id`, which is yours to choose, but must be signed anew: a signature holds for
+    five minutes. Raises `InvalidSignature` if the secret is none.
+    """
+    if not secret.startswith(signing.SECRET):
+        raise InvalidSignature("a callback is signed with the signing secret, whsec_...")
+    body = json.dumps([dict(each) for each in acknowledgements]).encode()
+    return {"content-type": "application/json"} | signing.headers(secret, webhook_id, now, body), body
 
 
 def completed(notice: ReceivedNotice) -> dict[str, str]:
@@ -91,6 +127,10 @@ def _notice(event: Any) -> ReceivedNotice:
         issued_at=_time(data, "issued_at"),
         receive_by=_time(data, "receive_by"),
         complete_by=_time(data, "complete_by"),
+        extended_complete_by=_time(data, "extended_complete_by") if "extended_complete_by" in data else None,
+        reminder=data.get("reminder"),
+        datasets=tuple((_text(each, "dataset"), _text(each, "version")) for each in data.get("datasets", ())),
+        datasets_count=int(data.get("datasets_count", 0)),
     )
 
 

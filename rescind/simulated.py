@@ -35,6 +35,8 @@ class Behaviour:
     refuse_one_of: int = 0
     #: What a 503 says of when to come again; None says nothing.
     retry_after: int | None = None
+    #: How long it thinks before it answers.
+    answer_after: float = 0.0
     #: How long it is down at first: connections are refused.
     away_for: float = 0.0
 
@@ -53,7 +55,8 @@ class Seen:
 
 
 class SimulatedPartner:
-    """One partner. `bind`, register its `url`, `open` with what registration gave, `close`."""
+    """One partner. `bind`, register its `url`, `open` with what registration gave, `close`. Its `keys`, one or
+    several, check signatures; they may be changed at any time."""
 
     def __init__(self, identity: str, behaviour: Behaviour | None = None, clock: Clock = utc_now) -> None:
         self.id = identity
@@ -62,7 +65,7 @@ class SimulatedPartner:
         self._clock = clock
         self._socket: socket.socket | None = None
         self._runner: web.AppRunner | None = None
-        self._secret = ""
+        self.keys: str | Sequence[str] = ""
         self._client: Client | None = None
         self._due: deque[tuple[float, ReceivedNotice]] = deque()
         self._due_came = asyncio.Event()
@@ -80,9 +83,9 @@ class SimulatedPartner:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", 0))
 
-    async def open(self, service_url: str, secret: str, api_key: str) -> None:
+    async def open(self, service_url: str, keys: str | Sequence[str], api_key: str) -> None:
         """Begin to behave."""
-        self._secret = secret
+        self.keys = keys
         self._client = Client(service_url, api_key)
         self._tasks = [asyncio.create_task(self._listen())]
         if self.behaviour.complete_after is not None:
@@ -115,12 +118,13 @@ class SimulatedPartner:
         if self.behaviour.refuse_one_of and self.seen.requests % self.behaviour.refuse_one_of == 0:
             return self._turn_away()
         try:
-            delivery = receive(self._secret, request.headers, await request.read(), self._clock())
+            delivery = receive(self.keys, request.headers, await request.read(), self._clock())
         except InvalidSignature as error:
             return self._fault(401, str(error))
         except InvalidInput as error:
             return self._fault(400, str(error))
         self._see(delivery)
+        await asyncio.sleep(self.behaviour.answer_after)
         return web.Response(
             body=reply([self._result(notice) for notice in delivery.notices]), content_type="application/json"
         )

@@ -6,22 +6,23 @@ Spec: CloudEvents 1.0.2 (core, JSON format, Kafka protocol binding section 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from streams import events
+from streams import deadlines, events, exports
 from streams.errors import Undecodable
 from streams.moments import in_utc
 from streams.names import MEANINGS, EventId
+from streams.tracing import Trace, attributes_of, trace_of
 
 CONTENT_TYPE = b"application/cloudevents+json"
 STRUCTURED_HEADERS: tuple[tuple[str, bytes], ...] = (("content-type", CONTENT_TYPE),)
-#: The same, as an engine of the log gives them back.
+#: The same, as the embedded log gives them back, and kafka-python; aiokafka gives a tuple.
 OUR_HEADERS = list(STRUCTURED_HEADERS)
+OURS = (OUR_HEADERS, STRUCTURED_HEADERS)
 SOURCE = "/rescind"
 
 Headers = Iterable[tuple[str, bytes]] | Mapping[str, bytes] | None
@@ -35,50 +36,61 @@ TYPES: dict[str, type[events.Data]] = {
         events.PartnerRegistered,
         events.PartnerChanged,
         events.PartnerRemoved,
+        events.PartnerSuspended,
         events.NoticesIssued,
         events.BatchDelivered,
         events.BatchFailed,
+        events.NoticesSuperseded,
         events.Acknowledged,
+        events.ReplyAcknowledged,
+        events.StatementReceived,
         events.NoticeUndeliverable,
         events.MessagePoisoned,
+        events.OperatorActed,
+        deadlines.DeadlineReached,
+        deadlines.EscalationClaimed,
+        deadlines.EscalationEnded,
+        *exports.EXPORTS,
     )
 }
 
 _EVENT_ID: TypeAdapter[str] = TypeAdapter(EventId)
-D = TypeVar("D", bound=events.Data)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """An event with its CloudEvents attributes. `time` is when it came to be."""
+class Envelope(NamedTuple):
+    """An event with its CloudEvents attributes. `time` is when it came to be, in UTC; `trace` what it belongs to."""
 
     id: str
     time: datetime
     data: events.Data
     source: str = SOURCE
+    trace: Trace | None = None
 
 
 def encode(envelope: Envelope) -> bytes:
     """Structured mode: the whole event as one JSON object."""
-    return orjson.dumps(as_dict(envelope))
-
-
-def as_dict(envelope: Envelope) -> dict[str, Any]:
-    """The JSON object of an event."""
     data = envelope.data
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": envelope.id,
         "source": envelope.source,
         "type": data.TYPE,
-        "time": rfc3339(envelope.time),
+        "time": envelope.time,
         "datacontenttype": "application/json",
-        "data": data.model_dump(mode="json", exclude_none=True),
+        "data": given(data),
     }
     key = data.key()
     if key is not None:
         attributes["subject"] = key
-    return attributes
+    if envelope.trace is not None:
+        attributes |= attributes_of(envelope.trace)
+    return orjson.dumps(attributes, default=given, option=orjson.OPT_UTC_Z)
+
+
+def given(model: BaseModel) -> dict[str, Any]:
+    """A model's fields without those that are None. The same comes of pydantic's own `model_dump`, in three times
+    the time: what is valid already is plain JSON, but for times and enums, which orjson writes."""
+    return {name: value for name, value in model.__dict__.items() if value is not None}
 
 
 def decode(value: bytes | None, headers: Headers = None) -> Envelope:
@@ -88,7 +100,7 @@ def decode(value: bytes | None, headers: Headers = None) -> Envelope:
     """
     if value is None:
         raise Undecodable("the message has no value")
-    if headers == OUR_HEADERS:
+    if headers in OURS:
         return from_dict(_structured(value))
     lowered = _headers(headers)
     return from_dict(_binary(value, lowered) if "ce_specversion" in lowered else _structured(value))
@@ -104,14 +116,17 @@ def from_dict(attributes: Mapping[str, Any]) -> Envelope:
     source = attributes.get("source")
     if not isinstance(source, str) or not source:
         raise Undecodable("source is missing")
-    # CloudEvents extension attributes (a traceparent, say) may ride along; they are not ours to judge.
+    # Other extension attributes than those of a trace may ride along; they are not ours to judge.
     try:
-        identity = _EVENT_ID.validate_python(attributes.get("id"))
-        data = model.model_validate(attributes.get("data"))
+        # The validators themselves: what pydantic wraps around them takes a third of the time.
+        identity = _EVENT_ID.validator.validate_python(attributes.get("id"))
+        data = model.__pydantic_validator__.validate_python(attributes.get("data"))
         time = _time(attributes.get("time"))
     except ValidationError as error:
         raise Undecodable(explain(error)) from None
-    return Envelope(id=identity, time=time, data=data, source=source)
+    traceparent = attributes.get("traceparent")
+    trace = None if traceparent is None else trace_of(traceparent, attributes.get("tracestate"))
+    return Envelope(identity, time, data, source, trace)
 
 
 def explain(error: ValidationError) -> str:
@@ -133,9 +148,8 @@ def in_words(problem: Mapping[str, Any]) -> str:
 
 def rfc3339(time: datetime) -> str:
     """UTC, with a `Z`, RFC 3339."""
-    if time.tzinfo is not UTC:
-        time = time.astimezone(UTC)
-    return time.isoformat()[:-6] + "Z"
+    # `isoformat` takes four times as long.
+    return orjson.dumps(time.astimezone(UTC), option=orjson.OPT_UTC_Z)[1:-1].decode()
 
 
 def _structured(value: bytes) -> Mapping[str, Any]:

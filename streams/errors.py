@@ -19,6 +19,10 @@ class LogUnavailable(RescindError):
     """The log did not take the records; nothing of them may be reported as accepted."""
 
 
+class TopicsMissing(RescindError):
+    """The log has no such topics, and nobody but an operator makes them."""
+
+
 class LogInUse(RescindError):
     """Another service consumes from this log already."""
 

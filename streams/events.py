@@ -6,18 +6,22 @@ All times are aware datetimes and leave as RFC 3339 in UTC. Unknown fields are r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from streams.clocks import Clock, Watch
 from streams.moments import Moment
-from streams.names import EventId, PartnerId, Purpose, Subject, SubjectKind
+from streams.names import Dataset, EventId, PartnerId, Purpose, Subject, SubjectKind, Version
+from streams.partitioning import partition_of
+from streams.signing import Scheme
+from streams.trusting import trusted
 
 Lane = Annotated[int, Field(ge=0)]
-#: Seconds; ten years at most, so that a deadline is always a date.
-Within = Annotated[int, Field(gt=0, le=10 * 366 * 86_400)]
 Offset = Annotated[int, Field(ge=0)]
 
 
@@ -59,10 +63,18 @@ class RefusalReason(StrEnum):
     OTHER = "other"
 
 
+class Vocabulary(StrEnum):
+    """Public ones that a partner may answer in; see `streams.vocabulary`."""
+
+    OPENDSR = "opendsr"
+    DRP = "drp"
+    DROP = "drop"
+
+
 class PartnerStatus(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"  #: by an operator; the lane waits
-    SUSPENDED = "suspended"  #: the partner answered 410 Gone; the lane waits for an operator
+    SUSPENDED = "suspended"  #: by an operator, or since it answered 410 Gone; the lane waits for an operator
     REMOVED = "removed"  #: gets nothing any more
 
 
@@ -116,8 +128,23 @@ class ConsentChanged(Data):
         return self.subject
 
 
+class DatasetVersion(BaseModel):
+    """What a partner was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    dataset: Dataset
+    version: Version
+
+
+#: Datasets that a notice names; of more it names the newest, and says how many there are.
+MOST_DATASETS = 100
+Datasets = Annotated[tuple[DatasetVersion, ...], Field(min_length=1, max_length=MOST_DATASETS)]
+
+
 class DeletionRequested(Data):
-    """Partners in scope must delete what they hold of the subject for the purpose."""
+    """Partners in scope must delete what they hold of the subject for the purpose. With a `partner` it is that one
+    alone, which was handed these datasets though the subject had chosen otherwise by then; `toggle_id` names the
+    export in that case."""
 
     TYPE: ClassVar[str] = "io.rescind.deletion.requested"
     subject: Subject
@@ -125,9 +152,64 @@ class DeletionRequested(Data):
     toggle_id: EventId
     occurred_at: Moment
     accepted_at: Moment
+    partner: PartnerId | None = None
+    datasets: Datasets | None = None
 
     def key(self) -> str:
         return self.subject
+
+
+class SealedSecret(BaseModel):
+    """A key of Standard Webhooks that signs a partner's requests, encrypted with the service's own key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    scheme: Scheme
+    sealed: str = Field(repr=False)
+    #: What the partner checks with, for `v1a`; with `v1` it holds the secret itself.
+    public_key: str | None = None
+    #: None until another one takes its place.
+    expires_at: Moment | None = None
+
+
+def _unextended(clock: Clock) -> Clock:
+    if clock.extension is not None:
+        raise ValueError("only what is to be completed can be extended")
+    return clock
+
+
+ReceiveClock = Annotated[Clock, AfterValidator(_unextended)]
+RECEIVE_WITHIN, COMPLETE_WITHIN = Clock(within="PT24H"), Clock(within="P30D")
+
+
+class Clocks(NamedTuple):
+    """From acceptance until the partner must have answered 2xx, and until it must have completed."""
+
+    receive: Clock
+    complete: Clock
+
+
+class OtherClocks(BaseModel):
+    """Clocks for one kind of notice; what is None is as for all others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    receive: ReceiveClock | None = None
+    complete: Clock | None = None
+
+
+class ClocksByAction(BaseModel):
+    """Where a kind of notice has clocks of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    stop: OtherClocks | None = None
+    erase: OtherClocks | None = None
+    resume: OtherClocks | None = None
+
+
+#: Secrets of one scheme that sign at the same time: the newest, and those that it and the one before replaced.
+MOST_SECRETS = 3
+
+
+_AS_EVER = OtherClocks()
 
 
 class Partner(Data):
@@ -140,14 +222,32 @@ class Partner(Data):
     #: Empty means every kind.
     subject_kinds: tuple[SubjectKind, ...] = Field(default=(), max_length=100)
     lane: Lane
+    #: A wide partner's other lanes; a subject always goes by the same one.
+    more_lanes: tuple[Lane, ...] = Field(default=(), max_length=15)
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
-    #: Seconds from issue until the partner must have answered 2xx, and until it must have completed.
-    receive_within: Within = 86_400
-    complete_within: Within = 30 * 86_400
+    #: Milliseconds that a busy lane waits for more, to fill a request.
+    linger_ms: Annotated[int, Field(ge=0, le=5000)] = 50
+    gzip: bool = False
+    #: Requests a second, of all its lanes together; None means as many as it takes.
+    max_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    #: Requests at once; there is one a lane at most anyway. With several workers, each counts for itself.
+    max_in_flight: Annotated[int, Field(ge=1, le=16)] | None = None
+    #: Bytes of a request's body, before gzip; a single notice goes out whatever it weighs.
+    max_body_bytes: Annotated[int, Field(ge=1024, le=8 * 1024 * 1024)] = 1024 * 1024
+    #: From acceptance until the partner must have answered 2xx, and until it must have completed.
+    receive_within: ReceiveClock = RECEIVE_WITHIN
+    complete_within: Clock = COMPLETE_WITHIN
+    clocks: ClocksByAction = ClocksByAction()
+    #: None means as usual.
+    watch: Watch | None = None
+    #: Does it get no export while anything of its is overdue?
+    suspend_exports_when_overdue: bool = False
     status: PartnerStatus = PartnerStatus.ACTIVE
     status_reason: Annotated[str, Field(max_length=500)] | None = None
-    #: The signing secret, encrypted with the service's key; never shown, never logged.
-    sealed_secret: str = Field(repr=False)
+    #: What was accepted from then on is not issued to it: its lane runs empty, so that it can be removed.
+    draining_since: Moment | None = None
+    #: The newest first.
+    secrets: tuple[SealedSecret, ...] = Field(min_length=1, max_length=MOST_SECRETS * len(Scheme))
     created_at: Moment
     updated_at: Moment
     #: Counts the changes, from 1.
@@ -156,11 +256,48 @@ class Partner(Data):
     def key(self) -> str:
         return self.id
 
-    def in_scope(self, purpose: str, kind: str) -> bool:
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_secret(cls, given: Any) -> Any:
+        """Logs hold partners from when each had one secret, for `v1`."""
+        if not isinstance(given, dict) or "sealed_secret" not in given or "secrets" in given:
+            return given
+        others = {name: value for name, value in given.items() if name != "sealed_secret"}
+        return others | {"secrets": [{"scheme": Scheme.V1, "sealed": given["sealed_secret"]}]}
+
+    @property
+    def signature_schemes(self) -> tuple[Scheme, ...]:
+        """Those that stay."""
+        return tuple(secret.scheme for secret in self.secrets if secret.expires_at is None)
+
+    def live_secrets(self, now: datetime) -> tuple[SealedSecret, ...]:
+        """Those that sign what is sent now."""
+        return tuple(secret for secret in self.secrets if secret.expires_at is None or secret.expires_at > now)
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        return (self.lane, *self.more_lanes)
+
+    def lane_of(self, subject: str) -> int:
+        """A subject always goes by the same lane, so that its notices keep their order."""
+        return self.lane if not self.more_lanes else self.lanes[partition_of(subject.encode(), len(self.lanes))]
+
+    def clocks_of(self, action: Action) -> Clocks:
+        other = getattr(self.clocks, action) or _AS_EVER
+        return Clocks(other.receive or self.receive_within, other.complete or self.complete_within)
+
+    def in_scope(self, purpose: str, kind: str, accepted_at: datetime) -> bool:
+        """Must it hear of a choice that was accepted then?"""
         return (
-            self.status is not PartnerStatus.REMOVED
+            self.hears(accepted_at)
             and purpose in self.purposes
             and (not self.subject_kinds or kind in self.subject_kinds)
+        )
+
+    def hears(self, accepted_at: datetime) -> bool:
+        """Is anything that was accepted then still issued to it?"""
+        return self.status is not PartnerStatus.REMOVED and (
+            self.draining_since is None or accepted_at < self.draining_since
         )
 
 
@@ -174,6 +311,28 @@ class PartnerChanged(Partner):
 
 class PartnerRemoved(Partner):
     TYPE: ClassVar[str] = "io.rescind.partner.removed"
+
+
+class PartnerSuspended(Data):
+    """A worker gave a partner up, as it was in this revision; any later one, by an operator, ends that. It has a key
+    of its own, so that neither writer can undo what the other one did."""
+
+    TYPE: ClassVar[str] = "io.rescind.partner.suspended"
+    partner: PartnerId
+    revision: Annotated[int, Field(ge=1)]
+    reason: Annotated[str, Field(max_length=500)]
+    status_code: int | None = None
+    suspended_at: Moment
+
+    def key(self) -> str:
+        return f"{self.partner}/suspended"
+
+
+def with_suspension(partner: Partner, suspension: PartnerSuspended | None) -> Partner:
+    """A partner as it counts."""
+    if suspension is None or suspension.revision != partner.revision or partner.status is not PartnerStatus.ACTIVE:
+        return partner
+    return partner.model_copy(update={"status": PartnerStatus.SUSPENDED, "status_reason": suspension.reason})
 
 
 class Notice(BaseModel):
@@ -191,15 +350,49 @@ class Notice(BaseModel):
     issued_at: Moment
     receive_by: Moment
     complete_by: Moment
+    #: By when, if the partner asks for more time before `complete_by` and says why; None if it cannot.
+    extended_complete_by: Moment | None = None
+    #: How its deadlines are watched; None means as usual.
+    watch: Watch | None = None
+    #: Which reminder this is, from 1; None for the notice itself.
+    reminder: Annotated[int, Field(ge=1)] | None = None
+    #: In which datasets the partner was given the subject, as far as is known: the newest, and how many there are.
+    datasets: Datasets | None = None
+    datasets_count: Annotated[int, Field(ge=1)] | None = None
+
+
+class Actor(BaseModel):
+    """Whose API key did something; never the key itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    key: Annotated[str, Field(max_length=64)]
+    role: Annotated[str, Field(max_length=32)]
+    label: Annotated[str, Field(max_length=200)] | None = None
+
+    @property
+    def words(self) -> str:
+        return f"{self.label} (key {self.key})" if self.label else f"key {self.key}"
+
+
+class Again(BaseModel):
+    """Why notices that were issued before are issued once more, and by whom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    how: Literal["replay", "redrive", "reminder"]
+    by: Actor
 
 
 class NoticesIssued(Data):
-    """A pack: one or more notices for one partner, in the partner's lane."""
+    """A pack: one or more notices for one partner, in the partner's lane. One that is issued again keeps its id, its
+    clocks and everything else."""
 
     TYPE: ClassVar[str] = "io.rescind.notices.issued"
     partner: PartnerId
     lane: Lane
     notices: tuple[Notice, ...] = Field(min_length=1, max_length=1000)
+    again: Again | None = None
+    #: Where each of them stands in a trace, as `streams.tracing.Trace.text` says it, empty for none; None if none does.
+    traces: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
 
 
 class BatchDelivered(Data):
@@ -218,6 +411,21 @@ class BatchDelivered(Data):
     duration_ms: Annotated[float, Field(ge=0)]
     delivered_at: Moment
     undelivered: tuple[EventId, ...] = ()
+
+    def key(self) -> str:
+        return self.partner
+
+
+class NoticesSuperseded(Data):
+    """What stands in a lane and was never taken: the user chose otherwise before it was delivered, and a later notice
+    in the lane says so. `BatchDelivered` names them as `undelivered`, too, if anything else was delivered there."""
+
+    TYPE: ClassVar[str] = "io.rescind.notices.superseded"
+    partner: PartnerId
+    lane: Lane
+    #: The ids of notices.
+    superseded: tuple[EventId, ...] = Field(min_length=1, max_length=1000)
+    superseded_at: Moment
 
     def key(self) -> str:
         return self.partner
@@ -253,8 +461,15 @@ def _writable(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+#: Bytes of evidence as JSON; whoever takes it in sees to it.
+EVIDENCE_CAP = 16 * 1024
+#: What a partner calls its answer itself.
+Code = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class Acknowledged(Data):
-    """A partner's answer about one notice. `via` says how it came."""
+    """A partner's answer about one notice. `via` says how it came. `code` is the partner's own word for it, of a
+    public vocabulary if one is named."""
 
     TYPE: ClassVar[str] = "io.rescind.notice.acknowledged"
     notice_id: EventId
@@ -265,16 +480,117 @@ class Acknowledged(Data):
     reason: RefusalReason | None = None
     detail: Annotated[str, Field(max_length=1000)] | None = None
     expected_by: Moment | None = None
+    #: Does it ask for the one extension of the notice's clock? `detail` says why.
+    extend: Literal[True] | None = None
     occurred_at: Moment
     evidence: Annotated[dict[str, Any], AfterValidator(_writable)] | None = None
-    via: Literal["reply", "api"]
+    via: Literal["reply", "api", "callback"]
+    #: Where it was signed: the id of the `StatementReceived` that says it.
+    statement: EventId | None = None
+    vocabulary: Vocabulary | None = None
+    code: Code | None = None
 
     def key(self) -> str:
-        return self.subject
+        # All that a partner says stands in one partition, so every ledger reads it in the same order.
+        return self.partner
+
+    @property
+    def content(self) -> list[str]:
+        """What it says, for its id."""
+        return content_of(**{name: getattr(self, name) for name in _SAID})
+
+
+def content_of(
+    *,
+    status: AckStatus,
+    outcome: Outcome | None,
+    reason: RefusalReason | None,
+    detail: str | None,
+    expected_by: datetime | None,
+    evidence: dict[str, Any] | None,
+    vocabulary: Vocabulary | None,
+    code: str | None,
+    extend: bool | None,
+) -> list[str]:
+    """What an acknowledgement says, for its id: who says the same again says nothing new."""
+    expected = "" if expected_by is None else expected_by.isoformat().replace("+00:00", "Z")
+    said = [status, outcome or "", reason or "", detail or "", expected]
+    if evidence is not None:
+        # Another piece of evidence is another statement; without this it would be dropped as a repetition.
+        said.append(orjson.dumps(evidence, option=orjson.OPT_SORT_KEYS).decode())
+    if code is not None:
+        said.append(f"{vocabulary or ''}:{code}")
+    if extend:
+        said.append("extend")
+    return said
+
+
+_SAID = ("status", "outcome", "reason", "detail", "expected_by", "evidence", "vocabulary", "code", "extend")
+
+
+class AcknowledgedItem(BaseModel):
+    """What a reply says of one notice. `id` is as unique as what is said: see `streams.ids.acknowledgement_id`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: EventId
+    notice_id: EventId
+    subject: Subject
+    status: AckStatus
+    outcome: Outcome | None = None
+    reason: RefusalReason | None = None
+    detail: Annotated[str, Field(max_length=1000)] | None = None
+    extend: Literal[True] | None = None
+    expected_by: Moment | None = None
+    evidence: Annotated[dict[str, Any], AfterValidator(_writable)] | None = None
+    vocabulary: Vocabulary | None = None
+    code: Code | None = None
+
+
+class ReplyAcknowledged(Data):
+    """What a partner's reply to a request says of the notices in it, in order. One event for many notices: each by
+    itself would cost the log and its readers more than the delivery did."""
+
+    TYPE: ClassVar[str] = "io.rescind.reply.acknowledged"
+    partner: PartnerId
+    occurred_at: Moment
+    items: tuple[AcknowledgedItem, ...] = Field(min_length=1, max_length=1000)
+
+    def key(self) -> str:
+        return self.partner
+
+    def each(self) -> Iterator[tuple[str, Acknowledged]]:
+        """As if each had been said by itself, with its id."""
+        for item in self.items:
+            said = dict(item.__dict__)
+            identity = said.pop("id")
+            yield identity, _acknowledged(partner=self.partner, occurred_at=self.occurred_at, via="reply", **said)
+
+
+_acknowledged = trusted(Acknowledged)
+
+
+#: Characters of a callback's headers.
+MOST_OF_HEADERS = {"webhook-id": 200, "webhook-timestamp": 100, "webhook-signature": 2000}
+
+
+class StatementReceived(Data):
+    """What a partner signed, as it stood (base64): a callback, in which it acknowledges notices. Its headers are those
+    of Standard Webhooks."""
+
+    TYPE: ClassVar[str] = "io.rescind.statement.received"
+    partner: PartnerId
+    webhook_id: Annotated[str, Field(max_length=MOST_OF_HEADERS["webhook-id"])]
+    webhook_timestamp: Annotated[str, Field(max_length=MOST_OF_HEADERS["webhook-timestamp"])]
+    webhook_signature: Annotated[str, Field(max_length=MOST_OF_HEADERS["webhook-signature"])]
+    body_base64: Annotated[str, Field(max_length=2 * 1024 * 1024)]
+    received_at: Moment
+
+    def key(self) -> str:
+        return self.partner
 
 
 class NoticeUndeliverable(Data):
-    """The partner refuses this notice for good, in its own words."""
+    """The partner refuses this notice for good, as it stands at this place, in its own words."""
 
     TYPE: ClassVar[str] = "io.rescind.notice.undeliverable"
     partner: PartnerId
@@ -291,7 +607,8 @@ class NoticeUndeliverable(Data):
 
 
 class MessagePoisoned(Data):
-    """A message that we could not process, as it stood (base64), and why."""
+    """A message that we could not process, as it stood (base64), and why. `headers` are names with their values in
+    base64."""
 
     TYPE: ClassVar[str] = "io.rescind.message.poisoned"
     topic: str
@@ -300,4 +617,35 @@ class MessagePoisoned(Data):
     reason: Annotated[str, Field(max_length=2000)]
     key_base64: str | None = None
     value_base64: str | None = None
+    headers: tuple[tuple[str, str | None], ...] | None = None
     poisoned_at: Moment
+
+
+class Act(StrEnum):
+    """What somebody did by hand."""
+
+    REGISTER = "register"
+    CHANGE = "change"
+    PAUSE = "pause"
+    RESUME = "resume"
+    SUSPEND = "suspend"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    ROTATE = "rotate"
+    REMOVE = "remove"
+    REPLAY = "replay"
+    REDRIVE = "redrive"
+    DISCARD = "discard"
+
+
+class OperatorActed(Data):
+    """Somebody did something by hand. `details` are for whoever looks back."""
+
+    TYPE: ClassVar[str] = "io.rescind.operator.acted"
+    act: Act
+    by: Actor
+    partner: PartnerId | None = None
+    details: Annotated[dict[str, Any], AfterValidator(_writable)] = Field(default={})
+    #: The ids of `MessagePoisoned` that are done with by this.
+    poisoned: tuple[EventId, ...] = Field(default=(), max_length=1000)
+    acted_at: Moment

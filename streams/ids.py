@@ -6,6 +6,7 @@ what it has seen. UUIDv5 by RFC 9562 section 5.5.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha1
 from uuid import UUID
 
@@ -46,6 +47,7 @@ def pack_id(lane: int, *notices: str) -> str:
     return derive("pack", str(lane), *notices)
 
 
+@lru_cache(maxsize=256)  # whoever sends a request asks for it several times
 def webhook_id(lane: int, offset: int, part: str = "") -> str:
     """The `webhook-id` of what stands at `offset` of `lane`: the same at every retry. `part` tells the
     pieces of a halved batch apart. Standard Webhooks asks for an id unique to the message."""

@@ -1,74 +1,120 @@
 """The log as a whole: the one place that knows which engine runs.
 
-Everybody else sees an `Appender` and Faust apps.
+Everybody else sees a `Log`, an `Appender` and Faust apps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import faust
 
-from streams.embedded.assignor import Assignor
-from streams.embedded.holding import HeldBack
-from streams.embedded.maintenance import Upkeep
-from streams.embedded.opening import path_of
-from streams.embedded.states import StateFile
-from streams.embedded.store import LogStore
-from streams.embedded.tables import Retake, SourcedTable, Tables
-from streams.records import Position, Record, TopicPartition
+from streams.errors import InvalidInput
+from streams.provisioning import Choices, TopicReport
+from streams.records import Message, Position, Record, TopicPartition
+from streams.settings import Settings
+from streams.states import StateFile
+from streams.tables import Retake, Source, SourcedTable, Tables
 from streams.topics import ALL, TopicSpec, kept_for
-from streams.workarounds import QuietMonitor
+from streams.workarounds import PartitionByPartition, QuietMonitor, RawSchema, TidyAgent
 
-#: Records of one poll, of all partitions together (of one: `MAX_PARTITION_RECORDS` of the transport). One
-#: poll must bring far less than a stream's buffer holds: a full buffer stops Faust's fetcher for every
-#: partition, and one blocked lane would stop all the others.
-MAX_POLL_RECORDS = 800
 STREAM_BUFFER = 4096
 #: What a lane of notices buffers, since a message there is a whole pack: a partner that is down must not
 #: fill the memory. Faust stops reading at four fifths of it, and then takes at most one more poll.
 LANE_BUFFER = 1024
+#: Records that are read at once where nobody waits for the first of them.
+READ = 2_000
 
 
-class Log:
-    """The embedded log of one process. Open it once, close it last."""
+class Log(ABC):
+    """The log of one process. Open it once, with `opened`."""
 
-    def __init__(self, url: str) -> None:
-        path = path_of(url)
-        # Faust parses URLs by other rules than ours; what it is given has only one reading.
-        self._url = f"sqlite://{quote(str(path))}"
-        self._store = LogStore.shared(path)
-        self._store.create_topics(ALL)
-        self._upkeep: Upkeep | None = None
+    def __init__(self) -> None:
         self._data_dirs: dict[Any, Path] = {}
         self._files: list[StateFile] = []
 
+    # -- what every engine says for itself
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Be ready to append. Raises `LogUnavailable`, and `TopicsMissing` where topics must be made first."""
+
+    @abstractmethod
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """See `streams.records.Appender`."""
-        return await self._store.append(records)
 
+    @abstractmethod
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """See `streams.records.Appender`."""
-        return await self._store.end_offsets(topic)
 
+    @abstractmethod
+    async def partitions(self, topic: str) -> int:
+        """See `streams.records.Appender`."""
+
+    @abstractmethod
     def own(self, group: str) -> None:
-        """Be the one process that consumes as `group`, until this log closes. Raises `LogInUse`."""
-        self._store.own_group(group)
+        """Where a group can have one consumer only, be the process that is it, until this log closes. Raises
+        `LogInUse`."""
+
+    @abstractmethod
+    def follow(
+        self, topic: str, start: Mapping[TopicPartition, int] | None = None, most: int = READ
+    ) -> AsyncIterator[tuple[Sequence[Message], dict[TopicPartition, int]]]:
+        """Everything in a topic, from its beginning or from these offsets on, for ever, for nobody's group: some
+        messages at a time, at most so many, and from which offset on the next will be."""
+
+    @abstractmethod
+    async def backlog(self, group: str, topic: str) -> dict[TopicPartition, int]:
+        """How many records of each partition a group has not committed yet."""
+
+    @abstractmethod
+    def start_offset(self, tp: TopicPartition) -> int:
+        """The partition's log start: records below were retired, and their absence is no loss. Blocks."""
+
+    @abstractmethod
+    def begin_upkeep(self, retention: float | None = None) -> None:
+        """Where nobody else does so, compact and retire beside the work until the log closes: for the one
+        service that owns its groups. `retention` is how many seconds records are kept where they expire; None
+        means for ever."""
+
+    @abstractmethod
+    def held_records(self) -> dict[str, int]:
+        """By topic, how many records are kept beyond their retention for somebody who has not read them yet."""
+
+    @abstractmethod
+    def _app_settings(self) -> dict[str, Any]:
+        """What `faust.App` must be told of the engine."""
+
+    def _prepare(self, app: Any) -> None:
+        """What a new app needs besides its settings."""
+        return
+
+    @abstractmethod
+    def _source(self, app: Any) -> Source:
+        """Where the tables of an app find what was said before."""
+
+    async def stop(self) -> None:
+        """The last thing to be called."""
+        for file in self._files:
+            file.close()
+
+    # -- what is the same on every engine
 
     def new_app(self, group: str, data_dir: Path) -> Any:
         """A Faust app that consumes as `group`. At least once: what is not committed comes again.
 
-        Raises `LogInUse` if another process does so already.
+        Raises `LogInUse`; see `own`.
         """
         self.own(group)
         own_dir = data_dir / "faust"
         own_dir.mkdir(parents=True, exist_ok=True)
         app = faust.App(
             group,
-            broker=self._url,
             datadir=str(own_dir),
             store="memory://",
             key_serializer="raw",
@@ -77,76 +123,83 @@ class Log:
             autodiscover=False,
             topic_disable_leader=True,
             topic_partitions=1,
-            # The default waits for a blocked lane at shutdown; what is unfinished comes again anyway.
+            # The default waits for a blocked lane at every rebalance and at shutdown; what is unfinished comes
+            # again anyway.
             stream_wait_empty=False,
             stream_buffer_maxsize=STREAM_BUFFER,
             stream_recovery_delay=0.0,
-            broker_max_poll_records=MAX_POLL_RECORDS,
-            broker_commit_interval=0.5,
-            PartitionAssignor=Assignor,
             TableManager=Tables,
+            Agent=TidyAgent,
             Monitor=QuietMonitor,
+            ConsumerScheduler=PartitionByPartition,
+            **self._app_settings(),
         )
+        self._prepare(app)
         self._data_dirs[app] = data_dir
         return app
 
-    def new_table(self, app: Any, name: str, *, source: TopicSpec, retake: Retake) -> Any:
-        """A table of an app of this log, whose states lie on disk (`<name>.sqlite` in the data directory).
+    def new_table(self, app: Any, name: str, *, topic: TopicSpec, retake: Retake) -> Any:
+        """A table of an app of this log, whose states lie on disk (`<name>.sqlite` in the data directory), and
+        follow from `topic`; see `streams.tables`.
 
-        It is a Faust table of bytes, with `await table.load(keys)` beside it: the values of many keys, off
-        the event loop. Its agent reads `source` and changes the table only after everything that a change
-        proves is durable; `retake` brings messages of the source that were handled before, for their effect
-        on the table alone. Raises `StorageUnusable`.
+        Its agent changes the table only after everything that a change proves is durable; `retake` brings
+        messages of the topic that were handled before, for their effect on the table alone. Raises
+        `StorageUnusable`.
         """
         file = StateFile(self._data_dirs[app] / f"{name}.sqlite")
         self._files.append(file)
+        self._check_states(file, topic.name)
         table = SourcedTable(
-            app, name=name, source=source.name, file=file, log=self._store, retake=retake,
-            partitions=source.partitions, beacon=app.tables.beacon,
+            app, name=name, topic=topic.name, file=file, source=self._source(app), retake=retake,
+            partitions=topic.partitions, beacon=app.tables.beacon,
         )  # fmt: skip
         return app.tables.add(table)
 
-    def start_offset(self, tp: TopicPartition) -> int:
-        """The partition's log start: records below were retired, and their absence is no loss."""
-        return self._store.start(tp)
+    def _check_states(self, file: StateFile, topic: str) -> None:
+        """Raise `StorageUnusable` at once for a file that would be refused later, where that can be told."""
+        return
 
-    def begin_upkeep(self, retention: float | None = None) -> None:
-        """Compact and retire beside the work until the log closes: for the one service that owns its groups.
 
-        `retention` is how many seconds records are kept where they expire; None means for ever.
-        """
-        specs = kept_for(ALL, retention)
-        self._upkeep = Upkeep(self._store, {spec.name: spec for spec in specs})
-        self._upkeep.start()
+def new_log(settings: Settings) -> Log:
+    """The log that the settings name, not started. Raises `InvalidInput`, `StorageUnusable`."""
+    if _engine(settings) == "kafka":
+        from streams.kafka.log import KafkaLog  # noqa: PLC0415 - only one engine is ever loaded
 
-    def held_back(self) -> tuple[HeldBack, ...]:
-        """What is kept beyond its retention, because a group has not committed past it yet."""
-        return () if self._upkeep is None else self._upkeep.held
+        return KafkaLog(settings.log_url, settings.kafka)
+    from streams.embedded.log import EmbeddedLog  # noqa: PLC0415
 
-    def held_records(self) -> dict[str, int]:
-        """By topic, how many records are kept beyond their retention for somebody who has not read them yet."""
-        held: dict[str, int] = {}
-        for item in self.held_back():
-            held[item.topic] = held.get(item.topic, 0) + item.records
-        return held
+    return EmbeddedLog(settings.log_url)
 
-    def close(self) -> None:
-        if self._upkeep is not None:
-            self._upkeep.stop()
-        for file in self._files:
-            file.close()
-        self._store.release()
+
+def provision(settings: Settings, choices: Choices, *, change: bool) -> list[TopicReport] | None:
+    """Make the topics of the log as they should be; without `change` only say what that would do. None if the log
+    makes them by itself. Blocks. Raises `InvalidInput`, `LogUnavailable`, and `StorageUnusable` for settings."""
+    if _engine(settings) == "sqlite":
+        return None
+    from streams.kafka import connecting, provisioning  # noqa: PLC0415
+
+    cluster = connecting.Cluster(settings.log_url, settings.kafka)
+    return provisioning.provision(cluster, kept_for(ALL, settings.retention), choices, change=change)
+
+
+def _engine(settings: Settings) -> str:
+    scheme = urlsplit(settings.log_url).scheme
+    if scheme not in ("sqlite", "kafka"):
+        raise InvalidInput(f"RESCIND_LOG must be sqlite:///path or kafka://host:port, not {settings.log_url!r}")
+    return scheme
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Log]:
+    """The log that the settings name, for as long as the context lasts. Raises what `start` does, too."""
+    log = new_log(settings)
+    try:
+        await log.start()
+        yield log
+    finally:
+        await log.stop()
 
 
 def events_topic(app: Any, *names: str, partitions: int | None = None, buffer: int | None = None) -> Any:
     """Faust's handle of one or more of our topics: raw bytes, decoded by `streams.cloudevents`."""
-    return app.topic(
-        *names,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-        partitions=partitions,
-        maxsize=buffer,
-        allow_empty=True,
-    )
+    return app.topic(*names, schema=RawSchema(), partitions=partitions, maxsize=buffer)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from streams.cloudevents import STRUCTURED_HEADERS, Envelope, encode
@@ -14,8 +13,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What somebody wants appended. Without a partition the key decides (murmur2)."""
 
     topic: str
@@ -23,6 +21,18 @@ class Record:
     value: bytes | None
     partition: int | None = None
     headers: tuple[tuple[str, bytes], ...] = STRUCTURED_HEADERS
+
+
+class Message(NamedTuple):
+    """A record as it stands in a log. `timestamp` is when it became durable, in seconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    headers: Sequence[tuple[str, bytes]]
+    key: bytes | None
+    value: bytes | None
 
 
 class Position(NamedTuple):
@@ -47,6 +57,19 @@ class Appender(Protocol):
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """The offset that the next record of each partition will get."""
         ...
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has now; there may be more later, never fewer."""
+        ...
+
+
+def behind(positions: Iterable[Position]) -> dict[TopicPartition, int]:
+    """The offsets that follow them: who has read up to there has read them all."""
+    ends: dict[TopicPartition, int] = {}
+    for topic, partition, offset in positions:
+        tp = TopicPartition(topic, partition)
+        ends[tp] = max(ends.get(tp, 0), offset + 1)
+    return ends
 
 
 def record(topic: str, envelope: Envelope, partition: int | None = None) -> Record:

@@ -1,13 +1,21 @@
-"""Secrets at rest: encrypted with a key that lies beside the data, or comes from the environment."""
+"""Secrets at rest: encrypted with a key that lies beside the data, or comes from the environment.
+
+To replace that key, put a new one before it, with a comma: the first seals, and every one opens. When each partner's
+secret was rotated and the overlaps are over, nothing is sealed with the old one any more.
+"""
 
 from __future__ import annotations
 
-import os
+import base64
+from functools import lru_cache
 from pathlib import Path
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from streams.errors import RescindError, StorageUnusable
+from streams import keyfiles
+from streams.errors import RescindError
 
 
 class SealBroken(RescindError):
@@ -17,45 +25,34 @@ class SealBroken(RescindError):
 class Sealer:
     """Encrypts and decrypts short secrets (Fernet: AES-128-CBC with HMAC-SHA256)."""
 
-    def __init__(self, key: str) -> None:
-        try:
-            self._fernet = Fernet(key)
-        except ValueError:
-            raise StorageUnusable("the sealing key is not 32 bytes in URL-safe base64") from None
+    def __init__(self, keys: str) -> None:
+        each = keyfiles.split(keys, "sealing key")
+        self._keys = [base64.urlsafe_b64decode(key) for key in each]
+        self._fernet = MultiFernet([Fernet(key) for key in each])
+        # Of few partners each secret is needed again and again, a thousand times a second.
+        self._opened = lru_cache(maxsize=1024)(self._open)
 
     @classmethod
     def from_file(cls, path: Path) -> Sealer:
         """Read the key, or make one (mode 0600) if there is none yet. Raises `StorageUnusable`."""
-        try:
-            if not path.exists():
-                _write_key(path)
-            return cls(path.read_text("ascii").strip())
-        except OSError as error:
-            raise StorageUnusable(f"cannot use the sealing key {path}: {error.strerror}") from None
-        except (UnicodeDecodeError, StorageUnusable):
-            raise StorageUnusable(f"{path} holds no sealing key: 32 bytes in URL-safe base64") from None
+        return keyfiles.from_file(path, "sealing key", cls)
 
     def seal(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> str:
+        """Raises `SealBroken`."""
+        return self._opened(sealed)
+
+    def derived(self, purpose: str, length: int) -> list[bytes]:
+        """Secrets for another purpose, of so many bytes: one a key, in their order (HKDF, RFC 5869)."""
+        info = f"rescind {purpose}".encode()
+        return [HKDF(SHA256(), length, salt=None, info=info).derive(key) for key in self._keys]
+
+    def _open(self, sealed: str) -> str:
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken:
-            raise SealBroken("a partner's secret was sealed with another key") from None
-
-
-def _write_key(path: Path) -> None:
-    """Whole or not at all, and durable before anything is sealed with it: a lost key is a lost secret."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(Fernet.generate_key() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+            raise SealBroken(
+                "a partner's secret was sealed with another key: rotate it, or bring that key back"
+            ) from None

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
+
+from tests.turns import Turns
+
+pytest_plugins = ["tests.kafka.fixtures", "tests.promtool"]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # One of several processes, whose temporary directories lie in one of the whole run.
+        config.pluginmanager.register(Turns(Path(config.getoption("basetemp")).parent))
     # A shell starts what runs in the background with SIGINT ignored, `nohup` does so with SIGHUP, and children
     # inherit that; the tests that interrupt a command need what a terminal gives.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

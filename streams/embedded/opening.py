@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from streams.embedded import versions
 from streams.embedded.trouble import explain
 from streams.errors import InvalidInput, StorageUnusable
+
+#: Seconds to wait for others that have the file locked.
+_PATIENCE = 30.0
 
 
 def path_of(url: str) -> Path:
@@ -37,7 +41,7 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
         if writable:
             # Works on a file without tables only; an older file keeps its size, and reuses what it frees.
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         if writable:
             connection.execute("PRAGMA journal_size_limit=67108864")
@@ -52,3 +56,17 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
             raise
         raise StorageUnusable(f"cannot use the log {path}: {explain(error, path)}") from None
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Of several that create a file at once each finds it locked, and SQLite waits for nobody here."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -27,6 +27,7 @@ from streams.topics import Cleanup, TopicSpec
 
 Headers = Sequence[tuple[str, bytes]]
 R = TypeVar("R")
+_PARTITION = (1 << SHIFT) - 1
 
 
 class LogStore:
@@ -138,16 +139,19 @@ class LogStore:
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """Append durably; see `streams.records.Appender`."""
-        placed = [(self.place(record), record) for record in records]
-        stored = await durable(self.append_nowait(placed))
-        return [Position(*tp, offset) for (tp, _), (offset, _) in zip(placed, stored, strict=True)]
+        rows: list[Row] = [
+            (self._tp(topic, self._partition(topic, key, partition)), key, value, pack_headers(headers))
+            for topic, key, value, partition, headers in records
+        ]
+        stored = await durable(self._writer.append(rows))
+        return [
+            Position(record.topic, row[0] & _PARTITION, offset)
+            for record, row, (offset, _) in zip(records, rows, stored, strict=True)
+        ]
 
     def place(self, record: Record) -> TopicPartition:
         """The partition of a record: its own, or its key's. Raises `LogUnavailable`."""
-        partition = record.partition
-        if partition is None:
-            partition = self.partition_for(record.topic, record.key)
-        return TopicPartition(record.topic, partition)
+        return TopicPartition(record.topic, self._partition(record.topic, record.key, record.partition))
 
     # -- reading
 
@@ -197,7 +201,7 @@ class LogStore:
         rows = await durable(self._read(self._all, schema.COMMITTED, (group,)))
         names = {identity: name for name, (identity, _) in self._topics.items()}
         known = [(tp, at) for tp, at in rows if tp >> SHIFT in names]
-        return {TopicPartition(names[tp >> SHIFT], tp & (1 << SHIFT) - 1): at for tp, at in known}
+        return {TopicPartition(names[tp >> SHIFT], tp & _PARTITION): at for tp, at in known}
 
     async def subscribe(self, group: str, topics: Iterable[str]) -> None:
         """Keep for a group what it has not committed of these topics yet, also before its first commit."""
@@ -261,6 +265,9 @@ class LogStore:
         if known is None:
             known = self._tps[topic, partition] = self._new_tp(topic, partition)
         return known
+
+    def _partition(self, topic: str, key: bytes | None, partition: int | None) -> int:
+        return self.partition_for(topic, key) if partition is None else partition
 
     def _new_tp(self, topic: str, partition: int) -> int:
         identity, count = self._topic(topic)

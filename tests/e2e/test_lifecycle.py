@@ -23,7 +23,7 @@ from aiohttp import web
 
 from rescind.client import ApiError, Client
 from rescind.launching import Launch, NotStarted, ServiceProcess
-from tests.e2e.world import Cast, world
+from tests.e2e.world import PATIENCE, Cast, world
 
 ROOT = Path(__file__).parents[2]
 NOON = "2026-01-01T12:00:00Z"
@@ -105,7 +105,7 @@ async def test_a_signal_stops_it_in_time_though_a_partner_hangs(tmp_path: Path, 
         with Client(service.url, service.operator_key) as client:
             client.add_partner({"id": "deaf", "name": "deaf", "url": url, "purposes": ["ai"]})
             client.post_toggles([toggle(1)])
-        await asyncio.wait_for(waiting.wait(), 20)
+        await asyncio.wait_for(waiting.wait(), PATIENCE)
         started = time.monotonic()
         os.kill(service.pid, number)
         assert await service.stop() == 0
@@ -152,7 +152,7 @@ async def test_a_service_does_not_outlive_the_program_that_started_it(tmp_path: 
         assert starter.stdout is not None
         service = psutil.Process(int(starter.stdout.readline()))
         starter.kill()  # it can do nothing about its child any more
-    await asyncio.to_thread(service.wait, 10)
+    await asyncio.to_thread(service.wait, PATIENCE)
     assert "Traceback" not in (tmp_path / "service.log").read_text()
     again = await ServiceProcess.start(Launch(tmp_path))
     assert await again.stop() == 0
@@ -312,6 +312,6 @@ def test_make_up_runs_in_the_foreground_and_ends_with_a_signal(tmp_path: Path) -
     assert re.search(r"^Operator key: rsk_operator_\S+$", said, re.MULTILINE)
     assert re.search(r"^Platform key: rsk_platform_\S+$", said, re.MULTILINE)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=PATIENCE)
     assert "Stopped." in out
     assert "Traceback" not in err

@@ -17,10 +17,10 @@ import asyncio, sys
 from datetime import UTC, datetime
 from streams.cloudevents import Envelope
 from streams.events import Choice, ConsentToggled
-from streams.log import Log
+from streams.embedded.log import EmbeddedLog
 from streams.records import record
 from streams.topics import TOGGLES
-log = Log(f"sqlite://{sys.argv[1]}")
+log = EmbeddedLog(f"sqlite://{sys.argv[1]}")
 now = datetime.now(UTC)
 for number in range(10):
     data = ConsentToggled(subject=f"user:{number}", purpose="ai", choice=Choice.OPT_OUT, occurred_at=now)

@@ -33,8 +33,9 @@ class Cast:
 class World:
     """The service may be killed and started again; the partners stay."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, verbose: bool = False) -> None:
         self.data_dir = data_dir
+        self._verbose = verbose
         self.partners: dict[str, SimulatedPartner] = {}
         self.operator_key = ""
         self.platform_key = ""
@@ -44,7 +45,8 @@ class World:
     async def start(self) -> ServiceProcess:
         """Start the service; always at the same address, once it has one."""
         port = int(self.url.rpartition(":")[2]) if self.url else 0
-        self._service = await ServiceProcess.start(Launch(self.data_dir, port, environment=ENVIRONMENT))
+        launch = Launch(self.data_dir, port, environment=ENVIRONMENT, verbose=self._verbose)
+        self._service = await ServiceProcess.start(launch)
         self.url = self._service.url
         self.operator_key = self._service.operator_key or self.operator_key
         self.platform_key = self._service.platform_key or self.platform_key
@@ -93,8 +95,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(data_dir: Path) -> AsyncIterator[World]:
-    made = World(data_dir)
+async def world(data_dir: Path, *, verbose: bool = False) -> AsyncIterator[World]:
+    made = World(data_dir, verbose=verbose)
     try:
         await made.start()
         yield made
@@ -108,6 +110,16 @@ def all_acknowledged(notices: Counter[str]) -> Callable[[dict[str, Any]], bool]:
     def reached(lag: dict[str, Any]) -> bool:
         acknowledged = {row["partner"]: row["acknowledged"] for row in lag["partners"]}
         return all(acknowledged.get(partner, 0) >= count for partner, count in notices.items())
+
+    return reached
+
+
+def all_settled(notices: Counter[str]) -> Callable[[dict[str, Any]], bool]:
+    """All notices were issued, and none of them is open: some may have been superseded before they were taken."""
+
+    def reached(lag: dict[str, Any]) -> bool:
+        totals: dict[str, int] = lag["totals"]
+        return totals["notices"] >= notices.total() and totals["open"] == 0
 
     return reached
 

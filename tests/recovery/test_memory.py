@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from streams.embedded.waiting import MAX_WAITING, Store
+from streams.waiting import MAX_WAITING, Store
 from tests.recovery.world import consent_app, open_log
 
 #: More than what SQLite caches, so that its caches are full at the first look already.

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,22 @@ from agents.consent import add_consent
 from streams.clock import utc_now
 from streams.cloudevents import Envelope, decode
 from streams.embedded.consumer import Consumer
+from streams.embedded.log import EmbeddedLog
 from streams.embedded.schema import SHIFT
-from streams.embedded.states import StateFile
 from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
 from streams.log import Log
 from streams.records import record
+from streams.states import StateFile
 from streams.topics import DECISIONS, TOGGLES
 from tests.conformance.harness import started
 from tests.recovery.model import NOON, Flip
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 GROUP = "rescind"
 
 
-def open_log(directory: Path) -> Log:
-    return Log(f"sqlite://{directory / 'log.sqlite'}")
+def open_log(directory: Path) -> EmbeddedLog:
+    return EmbeddedLog(f"sqlite://{directory / 'log.sqlite'}")
 
 
 def consent_app(log: Log, directory: Path) -> Any:
@@ -60,16 +61,20 @@ def _toggle(flip: Flip) -> Envelope:
 
 
 @asynccontextmanager
-async def deciding(log: Log, directory: Path, number: int) -> AsyncIterator[Any]:
+async def deciding(log: EmbeddedLog, directory: Path, number: int) -> AsyncIterator[Any]:
     """The app, from its start to the moment when it has committed so many toggles, or has crashed."""
     app = consent_app(log, directory)
     async with started(app):
         stopped = asyncio.ensure_future(app.wait_until_stopped())
         async with asyncio.timeout(PATIENCE):
-            while not stopped.done() and committed(directory) < number:
+            while not stopped.done() and not (_ready(app) and committed(directory) >= number):
                 await asyncio.sleep(0.01)
         stopped.cancel()
         yield app
+
+
+def _ready(app: Any) -> bool:
+    return app.tables.recovery.completed.is_set() and not app.tables.behind
 
 
 async def decide_all(directory: Path, number: int | None = None) -> Any:
@@ -117,7 +122,7 @@ def victim(directory: str, seed: int, most: int) -> None:
 
         setattr(owner, name, outer if coroutine else plain)
 
-    around(Log, "append")
+    around(EmbeddedLog, "append")
     around(Consumer, "_commit")
     around(StateFile, "_write", coroutine=False)
     connect = StateFile._connect
@@ -159,15 +164,20 @@ def committed(directory: Path) -> int:
 
 
 def decided(directory: Path) -> dict[str, list[tuple[str, str]]]:
+    """What the log's decisions say, see `in_order`."""
+    sql = "SELECT value FROM records JOIN topics ON topics.id = tp >> ? WHERE name = ? ORDER BY tp, offset"
+    return in_order(value for (value,) in query(directory / "log.sqlite", sql, SHIFT, DECISIONS.name))
+
+
+def in_order(decisions: Iterable[bytes]) -> dict[str, list[tuple[str, str]]]:
     """For each subject what was decided, in order; a decision that was told again only once.
 
     Asserts that who tells again says the same, and that nothing goes under two ids.
     """
-    sql = "SELECT value FROM records JOIN topics ON topics.id = tp >> ? WHERE name = ? ORDER BY tp, offset"
     told: dict[str, Envelope] = {}
     ids: dict[tuple[str, str], str] = {}
     found: dict[str, list[tuple[str, str]]] = {}
-    for (value,) in query(directory / "log.sqlite", sql, SHIFT, DECISIONS.name):
+    for value in decisions:
         envelope = decode(value)
         if envelope.id in told:
             assert told[envelope.id] == envelope

@@ -12,12 +12,13 @@ from typing import Any
 from agents.directory import Directory
 from agents.poison import Received
 from agents.retrying import Attempt
-from agents.webhooks import Answer
+from agents.webhooks import Answer, Payload, body_of
 from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable
 from streams.events import Action, ConsentToggled, Notice, Partner, PartnerChanged
-from streams.records import Position, Record, TopicPartition, record
-from streams.topics import PARTNERS
+from streams.records import Message, Position, Record, TopicPartition, record
+from streams.topics import ALL, PARTNERS
+from streams.written import WrittenNotice, written
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -59,6 +60,9 @@ class MemoryLog:
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         return {tp: end for tp, end in self.ends.items() if tp.topic == topic}
 
+    async def partitions(self, topic: str) -> int:
+        return next(spec.partitions for spec in ALL if spec.name == topic)
+
     def events(self, topic: str) -> list[Envelope]:
         return [decode(item.value, item.headers) for item in self.records if item.topic == topic]
 
@@ -66,9 +70,9 @@ class MemoryLog:
 @dataclass(frozen=True, slots=True)
 class Request:
     url: str
-    secret: str
+    secrets: tuple[str, ...]
     webhook_id: str
-    notices: tuple[Notice, ...]
+    notices: tuple[WrittenNotice, ...]
     single: bool
 
 
@@ -80,17 +84,16 @@ class FakeSender:
     requests: list[Request] = field(default_factory=list)
     before_answer: Callable[[], None] = lambda: None
 
-    async def send(
-        self,
-        url: str,
-        secret: str,
-        webhook_id: str,
-        notices: Sequence[Notice],
-        *,
-        single: bool,
-        now: datetime,
-    ) -> Answer:
-        self.requests.append(Request(url, secret, webhook_id, tuple(notices), single))
+    payloads: dict[bytes, tuple[tuple[WrittenNotice, ...], bool]] = field(default_factory=dict)
+
+    def payload(self, notices: Sequence[WrittenNotice], *, single: bool, gzip: bool) -> Payload:
+        body, media_type = body_of(notices, single=single)
+        self.payloads[body] = (tuple(notices), single)
+        return Payload(body, media_type, gzip)
+
+    async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: datetime) -> Answer:
+        notices, single = self.payloads[payload.body]
+        self.requests.append(Request(url, tuple(secrets), webhook_id, notices, single))
         await asyncio.sleep(0)
         self.before_answer()
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -115,6 +118,10 @@ def notice(number: int = 0, action: Action = Action.ERASE) -> Notice:
     )
 
 
+def written_notice(number: int = 0, action: Action = Action.ERASE) -> WrittenNotice:
+    return written(notice(number, action))
+
+
 def partner(name: str = "p", **changes: Any) -> PartnerChanged:
     fields: dict[str, Any] = {
         "id": name,
@@ -122,7 +129,7 @@ def partner(name: str = "p", **changes: Any) -> PartnerChanged:
         "url": "https://p.example/hook",
         "purposes": ("ai",),
         "lane": 0,
-        "sealed_secret": "x",
+        "secrets": [{"scheme": "v1", "sealed": "x"}],
         "created_at": NOON,
         "updated_at": NOON,
     }
@@ -130,10 +137,15 @@ def partner(name: str = "p", **changes: Any) -> PartnerChanged:
 
 
 async def announce(log: MemoryLog, directory: Directory, whom: Partner) -> None:
-    """Register or change a partner, as the gateway does and the global table sees it."""
+    """Register or change a partner, as the gateway does and the log tells it."""
     item = record(PARTNERS.name, Envelope(f"{whom.id}-{whom.revision}", NOON, whom))
     (position,) = await log.append([item])
-    directory.take(position.offset, item.key, item.value, item.headers)
+    directory.take([message(item, position.offset)], position.offset + 1)
+
+
+def message(item: Record, offset: int = 0) -> Message:
+    """A record as it stands in the log."""
+    return Message(item.topic, item.partition or 0, offset, NOON.timestamp(), item.headers, item.key, item.value)
 
 
 def received(toggle_id: str, toggle: ConsentToggled, offset: int, topic: str = "rescind.toggles") -> Received:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import consuming
-from agents.delivery import Batch, Courier
+from agents.delivery import Courier
 from agents.directory import Directory
+from agents.judging import REFUSALS
+from agents.parcels import Batch
 from agents.retrying import Attempt, Backoff
 from agents.webhooks import Answer, ReplyItem, parse_reply
 from streams import ids, signing
-from streams.cloudevents import Envelope, encode
+from streams.cloudevents import Envelope
 from streams.events import (
     Acknowledged,
     AckStatus,
@@ -28,15 +31,36 @@ from streams.events import (
     BatchFailed,
     Outcome,
     PartnerStatus,
+    PartnerSuspended,
     RefusalReason,
+    ReplyAcknowledged,
+    SealedSecret,
 )
+from streams.records import TopicPartition, record
 from streams.sealing import Sealer
-from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES
-from tests.unit.fakes import DOWN, OK, FakeClock, FakeSender, MemoryLog, announce, notice, partner, settle
+from streams.signing import Scheme
+from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS, UNDELIVERABLE
+from tests.conformance.harness import until
+from tests.unit.fakes import (
+    DOWN,
+    OK,
+    FakeClock,
+    FakeSender,
+    MemoryLog,
+    announce,
+    message,
+    partner,
+    settle,
+    written_notice,
+)
 
-BATCH = Batch(lane=3, offset=7, partner="p", notices=(notice(0), notice(1)))
+BATCH = Batch(lane=3, first=7, last=7, partner="p", notices=(written_notice(0), written_notice(1)), offsets=(7, 7))
 AT_ONCE = Backoff(base=0.0, cap=0.0)
 IN_AN_HOUR = Backoff(base=36_000.0, cap=36_000.0)
+
+
+def sealed(sealer: Sealer, secret: str, expires_at: datetime | None = None) -> SealedSecret:
+    return SealedSecret(scheme=Scheme.V1, sealed=sealer.seal(secret), expires_at=expires_at)
 
 
 class Scene:
@@ -50,13 +74,13 @@ class Scene:
         self.courier = Courier(self.log, self.directory, self.sender, self.sealer, self.clock, backoff)
 
     async def announce(self, **changes: Any) -> None:
-        sealed = {"sealed_secret": self.sealer.seal(self.secret)}
-        await announce(self.log, self.directory, partner("p", **(sealed | changes)))
+        secrets = (sealed(self.sealer, self.secret),)
+        await announce(self.log, self.directory, partner("p", **({"secrets": secrets} | changes)))
 
     @asynccontextmanager
     async def delivering(self, batch: Batch = BATCH) -> AsyncIterator[asyncio.Task[None]]:
         """A delivery under way, as far as it comes without time passing."""
-        task = asyncio.ensure_future(self.courier.deliver(batch))
+        task = asyncio.ensure_future(self.delivered(batch))
         await settle()
         try:
             yield task
@@ -64,14 +88,26 @@ class Scene:
             task.cancel()
             await asyncio.wait([task])
 
+    async def delivered(self, batch: Batch) -> None:
+        """As a lane does it, which has the last of it written."""
+        await consuming.append_until_durable(self.log, await self.courier.deliver(batch))
+
     async def deliver(self, batch: Batch = BATCH) -> None:
-        await asyncio.wait_for(self.courier.deliver(batch), 5)
+        await asyncio.wait_for(self.delivered(batch), 30)
+
+    async def read_partners(self) -> None:
+        """Let the directory read what the courier has written, as it does from the log."""
+        await settle()
+        written = [item for item in self.log.records if item.topic == PARTNERS.name]
+        self.directory.take([message(item, offset) for offset, item in enumerate(written)], len(written))
+        await settle()
 
     def deliveries(self) -> list[Any]:
         return [event.data for event in self.log.events(DELIVERIES.name)]
 
     def acknowledged(self) -> list[Acknowledged]:
-        return [event.data for event in self.log.events(ACKNOWLEDGEMENTS.name) if isinstance(event.data, Acknowledged)]
+        told = [event.data for event in self.log.events(ACKNOWLEDGEMENTS.name)]
+        return [said for data in told if isinstance(data, ReplyAcknowledged) for _, said in data.each()]
 
 
 async def test_what_the_partner_takes_is_recorded_once() -> None:
@@ -79,7 +115,7 @@ async def test_what_the_partner_takes_is_recorded_once() -> None:
     await scene.announce()
     await scene.deliver()
     (request,) = scene.sender.requests
-    assert (request.url, request.secret, request.notices) == ("https://p.example/hook", scene.secret, BATCH.notices)
+    assert (request.url, request.secrets, request.notices) == ("https://p.example/hook", (scene.secret,), BATCH.notices)
     (delivered,) = scene.deliveries()
     assert isinstance(delivered, BatchDelivered)
     assert (delivered.lane, delivered.first_offset, delivered.last_offset, delivered.attempt) == (3, 7, 7, 1)
@@ -128,7 +164,7 @@ async def test_a_partner_that_is_paused_hears_nothing_until_it_is_resumed(status
         await settle()
         assert scene.sender.requests == []
         await scene.announce(revision=3)
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 30)
     assert len(scene.sender.requests) == 1
 
 
@@ -140,7 +176,7 @@ async def test_a_pause_holds_a_delivery_that_is_waiting_to_be_tried_again() -> N
         await settle()
         assert len(scene.sender.requests) == 1
         await scene.announce(revision=3)
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 30)
 
 
 @pytest.mark.parametrize("before", [PartnerStatus.PAUSED, PartnerStatus.ACTIVE])
@@ -150,7 +186,7 @@ async def test_a_removal_ends_it(before: PartnerStatus) -> None:
     async with scene.delivering() as task:
         assert not task.done()
         await scene.announce(status=PartnerStatus.REMOVED, revision=2)
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 30)
     assert not any(isinstance(event, BatchDelivered) for event in scene.deliveries())
 
 
@@ -158,7 +194,7 @@ async def test_what_waits_for_a_removed_or_unknown_partner_holds_up_nobody() -> 
     scene = Scene(OK)
     await scene.announce(status=PartnerStatus.REMOVED)
     await scene.deliver()
-    await scene.deliver(Batch(3, 8, "nobody", (notice(0),)))
+    await scene.deliver(Batch(3, 8, 8, "nobody", (written_notice(0),), (8,)))
     assert scene.sender.requests == []
     assert scene.deliveries() == []
 
@@ -171,18 +207,19 @@ async def test_a_new_address_ends_the_wait() -> None:
         await settle()
         assert len(scene.sender.requests) == 1
         await scene.announce(url="https://new.example", revision=2)
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 30)
     assert [request.url for request in scene.sender.requests] == ["https://p.example/hook", "https://new.example"]
 
 
 async def test_a_new_address_that_comes_during_an_attempt_is_tried_at_once() -> None:
     scene = Scene(DOWN, OK, backoff=IN_AN_HOUR)
     await scene.announce()
-    changes = [partner("p", sealed_secret=scene.sealer.seal(scene.secret), url="https://new.example", revision=2)]
+    secrets = (sealed(scene.sealer, scene.secret),)
+    changes = [partner("p", secrets=secrets, url="https://new.example", revision=2)]
 
     def change() -> None:
         if changes:
-            scene.directory.take(1, b"p", encode(Envelope("e", scene.clock(), changes.pop())), None)
+            scene.directory.take([message(record(PARTNERS.name, Envelope("e", scene.clock(), changes.pop())), 1)], 2)
 
     scene.sender.before_answer = change
     await scene.deliver()
@@ -199,13 +236,41 @@ async def test_a_delivery_waits_for_registrations_that_are_durable() -> None:
 
 async def test_a_secret_that_cannot_be_opened_is_that_partners_trouble_alone() -> None:
     scene = Scene(OK, backoff=IN_AN_HOUR)
-    await scene.announce(sealed_secret=Sealer(Fernet.generate_key().decode()).seal(scene.secret))
+    await scene.announce(secrets=(sealed(Sealer(Fernet.generate_key().decode()), scene.secret),))
     async with scene.delivering() as task:
         (failed,) = scene.deliveries()
         assert "sealed with another key" in failed.error
         assert scene.sender.requests == []
         await scene.announce(revision=2)
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 30)
+
+
+async def test_while_a_secret_is_replaced_both_sign_also_what_waits_and_then_the_new_one_alone() -> None:
+    scene = Scene(DOWN, backoff=IN_AN_HOUR)
+    await scene.announce()
+    new = signing.new_secret()
+    both = (sealed(scene.sealer, new), sealed(scene.sealer, scene.secret, scene.clock() + timedelta(hours=24)))
+    async with scene.delivering():
+        # Each change of the partner ends the wait for the next attempt.
+        for revision, passed in enumerate([0.0, 86_399.0, 1.0], 2):
+            scene.clock.pass_by(passed)
+            await scene.announce(secrets=both, revision=revision)
+            await settle()
+    signed_with = [request.secrets for request in scene.sender.requests]
+    assert signed_with == [(scene.secret,), (new, scene.secret), (new, scene.secret), (new,)]
+    assert len({request.webhook_id for request in scene.sender.requests}) == 1
+
+
+async def test_a_new_secret_frees_a_lane_whose_old_one_cannot_be_opened() -> None:
+    scene = Scene(OK, backoff=IN_AN_HOUR)
+    lost = Sealer(Fernet.generate_key().decode())
+    await scene.announce(secrets=(sealed(lost, "lost"),))
+    async with scene.delivering() as task:
+        assert scene.sender.requests == []
+        old = sealed(lost, "lost", scene.clock() + timedelta(hours=24))
+        await scene.announce(secrets=(sealed(scene.sealer, scene.secret), old), revision=2)
+        await asyncio.wait_for(task, 30)
+    assert [request.secrets for request in scene.sender.requests] == [(scene.secret,)]
 
 
 @pytest.mark.parametrize("retry_after", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "\x00", "9" * 5000])
@@ -215,11 +280,11 @@ async def test_no_header_of_a_partners_stops_the_courier(retry_after: str) -> No
     await scene.deliver()
 
 
-@pytest.mark.parametrize(("size", "notices", "single"), [(1, 1, True), (1, 2, False), (2, 1, False)])
+@pytest.mark.parametrize(("size", "notices", "single"), [(1, 1, True), (2, 2, False), (2, 1, False)])
 async def test_one_notice_goes_bare_to_a_partner_that_takes_one(size: int, notices: int, single: bool) -> None:
     scene = Scene(OK)
     await scene.announce(batch_size=size)
-    await scene.deliver(Batch(3, 7, "p", tuple(notice(number) for number in range(notices))))
+    await scene.deliver(many(notices))
     assert scene.sender.requests[0].single is single
 
 
@@ -230,7 +295,7 @@ def item(**fields: Any) -> ReplyItem:
 async def replied(*items: ReplyItem, action: Action = Action.ERASE) -> list[Acknowledged]:
     scene = Scene(Answer(Attempt(200), 1.0, items))
     await scene.announce()
-    await scene.deliver(Batch(3, 7, "p", (notice(0, action), notice(1, action))))
+    await scene.deliver(Batch(3, 7, 7, "p", (written_notice(0, action), written_notice(1, action)), (7, 7)))
     return scene.acknowledged()
 
 
@@ -278,6 +343,71 @@ async def test_a_detail_that_is_too_long_is_cut_and_the_answer_kept() -> None:
     assert said.detail == "x" * 1000
 
 
+@pytest.mark.parametrize(
+    ("fields", "extend"),
+    [
+        ('"status": "in_progress", "extend": true', True),
+        ('"status": "in_progress", "extend": "yes"', None),
+        ('"status": "in_progress", "extend": [1]', None),
+        ('"status": "received", "extend": true', None),
+    ],
+)
+async def test_a_reply_may_ask_for_more_time(fields: str, extend: bool | None) -> None:
+    (said,) = await replied(*parse_reply(b'{"results": [{"id": "n0", %s}]}' % fields.encode()))
+    assert said.extend is extend
+
+
+async def test_an_estimate_and_a_request_for_more_time_are_two_answers() -> None:
+    assert len(await replied(item(status="in_progress"), item(status="in_progress", extend=True))) == 2
+
+
+async def test_a_reply_may_tell_when_and_show_evidence_in_other_words_than_ours() -> None:
+    told = b"""{"results": [
+        {"id": "n0", "status": "in_progress", "expected_by": "2026-02-01T00:00:00+01:00", "code": "Q-17"},
+        {"id": "n1", "vocabulary": "drop", "code": "3", "evidence": {"rows": 3}},
+        {"id": "n1", "vocabulary": "drp", "code": "fulfilled", "expected_by": "2026-02-01T00:00:00Z"},
+        {"id": "n0", "status": "refused", "vocabulary": "drop", "code": "3"}
+    ]}"""
+    one, two, three, four = await replied(*parse_reply(told))
+    assert (one.expected_by, one.vocabulary, one.code) == (datetime(2026, 1, 31, 23, tzinfo=UTC), None, "Q-17")
+    assert (two.status, two.outcome, two.evidence) == (AckStatus.COMPLETED, Outcome.DELETED, {"rows": 3})
+    assert (two.vocabulary, two.code) == ("drop", "3")
+    assert (three.status, three.outcome, three.expected_by) == (AckStatus.COMPLETED, Outcome.DELETED, None)
+    assert (four.status, four.vocabulary, four.code) == (AckStatus.REFUSED, None, "3"), "our own words count"
+
+
+DEEP = b'{"a":' * 300 + b"1" + b"}" * 300
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b'"evidence": {"log": "%s"}' % (b"x" * 17_000),
+        b'"evidence": %s' % DEEP,
+        b'"evidence": [1]',
+        b'"evidence": "yes"',
+        b'"expected_by": "soon"',
+        b'"expected_by": 5',
+        b'"code": 5',
+        b'"code": ""',
+        b'"code": "%s"' % (b"x" * 201),
+    ],
+)
+async def test_an_answer_is_not_lost_over_what_comes_with_it(more: bytes) -> None:
+    (said,) = await replied(*parse_reply(b'{"results": [{"id": "n0", "status": "in_progress", %s}]}' % more))
+    assert (said.status, said.expected_by, said.evidence, said.code) == (AckStatus.IN_PROGRESS, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [b'"vocabulary": "drop"', b'"vocabulary": ["user:7"], "code": "3"', b'"vocabulary": "drp", "code": "user:7"'],
+)
+def test_a_code_that_nobody_knows_is_no_answer_and_not_logged(item: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    assert parse_reply(b'{"results": [{"id": "n0", %s}]}' % item) == ()
+    assert "1 items of a reply are no acknowledgements" in caplog.text
+    assert "user:7" not in caplog.text
+
+
 GOOD = b'{"id": "n0", "status": "received", "more": [1]}'
 
 
@@ -319,3 +449,193 @@ values = st.recursive(
 @given(st.binary() | values.map(lambda value: json.dumps({"results": value}).encode()))
 def test_no_reply_raises(body: bytes) -> None:
     parse_reply(body)
+
+
+# -- what a partner refuses
+
+
+class Picky:
+    """Refuses requests that carry certain notices, and takes all others."""
+
+    def __init__(self, scene: Scene, *bad: str, status: int = 422) -> None:
+        self._scene = scene
+        self._bad = set(bad)
+        self._status = status
+        scene.sender.before_answer = self._answer
+
+    def _answer(self) -> None:
+        carried = {notice.id for notice in self._scene.sender.requests[-1].notices}
+        refused = Answer(Attempt(self._status, "HTTP 422: unknown subject"), 1.0)
+        self._scene.sender.answers = [refused if carried & self._bad else OK]
+
+
+def many(count: int) -> Batch:
+    return Batch(3, 7, 7, "p", tuple(written_notice(number) for number in range(count)), (7,) * count)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_the_culprit_of_a_batch_stands_alone_in_the_end(status: int) -> None:
+    scene = Scene(OK)
+    Picky(scene, "n13", "n14", status=status)
+    await scene.announce()
+    await scene.deliver(many(40))
+    refused: list[Any] = [event.data for event in scene.log.events(UNDELIVERABLE.name)]
+    assert [(event.notice_id, event.status_code, event.detail) for event in refused] == [
+        ("n13", status, "HTTP 422: unknown subject"),
+        ("n14", status, "HTTP 422: unknown subject"),
+    ]
+    (delivered,) = scene.deliveries()
+    assert (delivered.notices, delivered.undelivered, delivered.status_code) == (40, ("n13", "n14"), 200)
+    taken = [notice.id for request in scene.sender.requests for notice in request.notices]
+    assert {f"n{number}" for number in range(40)} <= set(taken)
+    # By halves: some dozen requests, and not forty.
+    assert len(scene.sender.requests) < 20
+    by_id = {request.webhook_id: request.notices for request in scene.sender.requests}
+    assert len(by_id) == len(scene.sender.requests)
+
+
+async def test_a_refusal_has_an_id_for_each_place_and_the_same_after_a_crash() -> None:
+    scene = Scene(Answer(Attempt(422, "HTTP 422"), 1.0))
+    await scene.announce()
+    for offset in (7, 7, 9):
+        await scene.deliver(Batch(3, offset, offset, "p", (written_notice(0),), (offset,)))
+    events = scene.log.events(UNDELIVERABLE.name)
+    assert len(events) == 3
+    assert len({event.id for event in events}) == 2
+
+
+async def test_halves_have_the_same_ids_after_a_crash() -> None:
+    ids_of = []
+    for _ in range(2):
+        scene = Scene(OK)
+        Picky(scene, "n3")
+        await scene.announce()
+        await scene.deliver(many(10))
+        ids_of.append([request.webhook_id for request in scene.sender.requests])
+    assert ids_of[0] == ids_of[1]
+
+
+async def test_a_batch_of_which_nothing_is_taken_is_not_called_delivered() -> None:
+    scene = Scene(Answer(Attempt(400, "HTTP 400"), 1.0))
+    await scene.announce()
+    await scene.deliver(many(3))
+    assert len(scene.log.events(UNDELIVERABLE.name)) == 3
+    assert scene.deliveries() == []
+
+
+async def test_the_last_refused_leaves_the_others_delivered() -> None:
+    scene = Scene(OK)
+    Picky(scene, "n2")
+    await scene.announce()
+    await scene.deliver(many(3))
+    (delivered,) = scene.deliveries()
+    assert delivered.undelivered == ("n2",)
+
+
+async def test_410_suspends_until_an_operator_has_changed_the_partner() -> None:
+    scene = Scene(Answer(Attempt(410, "HTTP 410: moved out"), 1.0))
+    await scene.announce()
+    async with scene.delivering() as task:
+        await scene.read_partners()
+        assert len(scene.sender.requests) == 1
+        suspended = scene.directory.get("p")
+        assert suspended is not None
+        assert (suspended.status, suspended.status_reason) == (PartnerStatus.SUSPENDED, "HTTP 410: moved out")
+        assert [type(event) for event in scene.deliveries()] == [BatchFailed]
+        scene.sender.answers = [OK]
+        await scene.announce(url="https://new.example", revision=2)
+        await asyncio.wait_for(task, 30)
+    assert [type(event) for event in scene.deliveries()] == [BatchFailed, BatchDelivered]
+
+
+async def test_a_suspension_that_comes_after_a_change_does_not_count() -> None:
+    scene = Scene(Answer(Attempt(410, "HTTP 410"), 1.0), OK)
+    await scene.announce()
+    changes = [partner("p", secrets=(sealed(scene.sealer, scene.secret),), revision=2)]
+
+    def change() -> None:
+        if changes:
+            changed = record(PARTNERS.name, Envelope("e", scene.clock(), changes.pop()))
+            scene.log.records.append(changed)
+            scene.log.ends[TopicPartition(PARTNERS.name, 0)] += 1
+            scene.directory.take([message(changed, 1)], 2)
+
+    scene.sender.before_answer = change
+    async with scene.delivering() as task:
+        await scene.read_partners()
+        await asyncio.wait_for(task, 30)
+    assert len(scene.sender.requests) == 2
+
+
+async def test_who_refuses_everything_is_suspended_before_all_is_a_dead_letter() -> None:
+    scene = Scene(Answer(Attempt(400, "HTTP 400: no JSON"), 1.0))
+    await scene.announce(batch_size=1)
+    async with scene.delivering(many(REFUSALS + 50)):
+        await until(lambda: any(isinstance(event.data, PartnerSuspended) for event in scene.log.events(PARTNERS.name)))
+        await scene.read_partners()
+        suspended = scene.directory.get("p")
+        assert suspended is not None
+        assert suspended.status is PartnerStatus.SUSPENDED
+        assert suspended.status_reason is not None
+        assert "refused 101 notices in a row" in suspended.status_reason
+    assert len(scene.log.events(UNDELIVERABLE.name)) == REFUSALS
+
+
+# -- what a partner can take
+
+
+async def test_a_smaller_batch_size_splits_what_waits_already() -> None:
+    scene = Scene(OK)
+    await scene.announce(batch_size=4)
+    await scene.deliver(many(10))
+    assert [len(request.notices) for request in scene.sender.requests] == [4, 4, 2]
+    (delivered,) = scene.deliveries()
+    assert delivered.notices == 10
+
+
+async def test_a_request_is_no_larger_than_the_partner_takes() -> None:
+    scene = Scene(OK)
+    await scene.announce(max_body_bytes=2048)
+    await scene.deliver(many(20))
+    bodies = list(scene.sender.payloads)
+    sent = [body for body in bodies if len(body) <= 2048]
+    assert len(scene.sender.requests) == len(sent) > 3
+    assert [notice.id for request in scene.sender.requests for notice in request.notices] == [
+        f"n{number}" for number in range(20)
+    ]
+
+
+async def test_a_rate_is_kept_by_each_lane_for_its_share() -> None:
+    scene = Scene(OK)
+    await scene.announce(max_requests_per_second=40.0, batch_size=1, more_lanes=(4,))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    # Twenty at once, then twenty a second.
+    await scene.deliver(many(26))
+    assert loop.time() - began >= 0.29
+    assert len(scene.sender.requests) == 26
+
+
+async def test_lanes_of_a_partner_that_is_down_try_it_one_at_a_time_and_go_on_together() -> None:
+    scene = Scene(DOWN, backoff=Backoff(base=0.01, cap=0.01))
+    await scene.announce(more_lanes=(4, 5))
+    batches = [Batch(lane, 1, 1, "p", (written_notice(lane),), (1,)) for lane in (3, 4, 5)]
+    tasks = [asyncio.ensure_future(scene.delivered(batch)) for batch in batches]
+    await until(lambda: len(scene.sender.requests) > 15)
+    scene.sender.answers = [OK]
+    await asyncio.wait_for(asyncio.gather(*tasks), 30)
+    assert sum(isinstance(event, BatchDelivered) for event in scene.deliveries()) == 3
+
+
+async def test_one_line_an_attempt_tells_everything_but_whom_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "rescind.attempts")
+    scene = Scene(Answer(Attempt(503, 'HTTP 503: "busy"\nlater'), 12.34, address="192.0.2.1:443"), OK)
+    await scene.announce()
+    await scene.deliver()
+    first, second = caplog.messages
+    for words in ("partner=p", "lane=3", "offsets=7-7", "notices=2", "attempt=1", "status=503", "outcome=retry"):
+        assert words in first.split()
+    assert "duration_ms=12.3 address=192.0.2.1:443 next_attempt=2026-01-01T12:00:0" in first
+    assert first.endswith('error="HTTP 503: \\"busy\\"\\nlater"')
+    assert "outcome=accepted" in second
+    assert "user:" not in first + second

@@ -9,9 +9,9 @@ import pytest
 from agents.directory import Directory
 from streams.cloudevents import Envelope, encode
 from streams.events import Choice, ConsentToggled
-from streams.records import record
+from streams.records import Record, record
 from streams.topics import PARTNERS
-from tests.unit.fakes import NOON, MemoryLog, announce, partner, settle
+from tests.unit.fakes import NOON, MemoryLog, announce, message, partner, settle
 
 
 async def test_the_newest_state_of_a_partner_counts() -> None:
@@ -27,13 +27,24 @@ async def test_the_newest_state_of_a_partner_counts() -> None:
     assert directory.get("c") is None
 
 
+async def test_of_two_records_with_one_revision_the_first_counts() -> None:
+    """As in the ledger: two hosts may have registered the same id at once."""
+    log = MemoryLog()
+    directory = Directory(log)
+    for url in ("https://first.example", "https://second.example"):
+        await announce(log, directory, partner("a", url=url, revision=1))
+    found = directory.get("a")
+    assert found is not None
+    assert found.url == "https://first.example"
+
+
 async def test_a_tombstone_forgets_a_partner() -> None:
     log = MemoryLog()
     directory = Directory(log)
     await announce(log, directory, partner("a"))
     for offset, key in enumerate((b"other", None, b"\xff", b"a"), start=1):
         assert directory.get("a") is not None
-        directory.take(offset, key, None, None)
+        directory.take([message(Record(PARTNERS.name, key, None), offset)], offset + 1)
     assert directory.get("a") is None
 
 
@@ -54,8 +65,8 @@ async def test_what_is_no_partner_stops_nobody(value: bytes) -> None:
     directory = Directory(log)
     await announce(log, directory, partner("a"))
     log.ends[next(iter(log.ends))] += 1
-    directory.take(1, b"a", value, None)
-    await asyncio.wait_for(directory.caught_up(), 1)
+    directory.take([message(Record(PARTNERS.name, b"a", value), 1)], 2)
+    await asyncio.wait_for(directory.caught_up(), 30)
     assert directory.get("a") is not None
 
 
@@ -68,11 +79,11 @@ async def test_caught_up_waits_for_what_is_durable_now_and_for_no_more() -> None
     waiting = asyncio.ensure_future(directory.caught_up())
     await settle()
     await log.append(items[2:])
-    directory.take(0, items[0].key, items[0].value, items[0].headers)
+    directory.take([message(items[0], 0)], 1)
     await settle()
     assert not waiting.done()
-    directory.take(1, items[1].key, items[1].value, items[1].headers)
-    await asyncio.wait_for(waiting, 1)
+    directory.take([message(items[1], 1)], 2)
+    await asyncio.wait_for(waiting, 30)
     assert directory.get("c") is None
 
 
@@ -82,7 +93,7 @@ async def test_every_change_wakes_everybody_who_waits() -> None:
     waiting = [asyncio.ensure_future(directory.changed()) for _ in range(3)]
     await settle()
     await announce(log, directory, partner("a"))
-    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    await asyncio.wait_for(asyncio.gather(*waiting), 30)
     again = asyncio.ensure_future(directory.changed())
     await settle()
     assert not again.done()

@@ -61,6 +61,23 @@ async def test_the_good_ones_come_in_order_and_the_others_go_aside() -> None:
     assert all(data.reason for data in poisoned if isinstance(data, MessagePoisoned))
 
 
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        (None, ()),
+        ([("content-type", b"x"), ("empty", None), ("content-type", b"y")],
+         (("content-type", "eA=="), ("empty", None), ("content-type", "eQ=="))),
+        ({"a": b"x"}, (("a", "eA=="),)),
+    ],
+)  # fmt: skip
+async def test_a_message_goes_aside_with_everything_it_came_with(headers: Any, kept: Any) -> None:
+    log = MemoryLog()
+    await Intake(log, FakeClock(), ConsentToggled).read([Event(Message(b"junk", 3, b"k", headers))])
+    (event,) = log.events(POISONED.name)
+    assert isinstance(event.data, MessagePoisoned)
+    assert (event.data.key_base64, event.data.value_base64, event.data.headers) == ("aw==", "anVuaw==", kept)
+
+
 async def test_what_went_aside_is_itself_readable_so_that_it_ends_there() -> None:
     log = MemoryLog()
     await Intake(log, FakeClock(), ConsentToggled).read([Event(Message(value)) for value in BAD])

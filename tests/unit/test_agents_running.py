@@ -4,7 +4,9 @@ may not do. Everything else about them is tested as functions."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ from cryptography.fernet import Fernet
 
 from agents.app import GROUP, Parts, acting_app
 from agents.directory import Directory
+from agents.disclosing import following
 from agents.retrying import Backoff
-from agents.webhooks import Answer
+from agents.webhooks import Answer, Payload, body_of
 from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable
-from streams.events import Choice, ConsentToggled, Notice, NoticesIssued
+from streams.events import Choice, ConsentToggled, NoticesIssued
 from streams.records import Position, Record, TopicPartition, record
 from streams.sealing import Sealer
-from streams.topics import DECISIONS, LANES, NOTICES, PARTNERS, SUBJECT_PARTITIONS, TOGGLES
+from streams.topics import DECISIONS, DELIVERIES, LANES, NOTICES, PARTNERS, SUBJECT_PARTITIONS, TOGGLES
+from streams.written import WrittenNotice
 from tests.conformance.embedded import Embedded
 from tests.conformance.harness import running, until
 from tests.unit.fakes import NOON, OK, FakeClock, notice, partner
@@ -30,17 +34,29 @@ class HangingSender:
     """Partners that take everything, but for those that never answer, about some subjects or at all."""
 
     def __init__(self) -> None:
+        self.payloads: dict[bytes, tuple[WrittenNotice, ...]] = {}
         self.held: set[str] = set()
         self.deaf: set[str] = set()
         self.asked: list[tuple[str, str]] = []  #: url and subject, in order
+        self.requests: list[list[str]] = []  #: the subjects of each
+        self._freed = asyncio.Event()
 
-    async def send(
-        self, url: str, secret: str, webhook_id: str, notices: Sequence[Notice], *, single: bool, now: Any
-    ) -> Answer:
+    def payload(self, notices: Sequence[WrittenNotice], *, single: bool, gzip: bool) -> Payload:
+        body, media_type = body_of(notices, single=single)
+        self.payloads[body] = tuple(notices)
+        return Payload(body, media_type, gzip)
+
+    async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: Any) -> Answer:
+        notices = self.payloads[payload.body]
         self.asked += [(url, notice.subject) for notice in notices]
+        self.requests.append([notice.subject for notice in notices])
         if url in self.deaf or any(notice.subject in self.held for notice in notices):
-            await asyncio.Event().wait()
+            await self._freed.wait()
         return OK
+
+    def let_go(self) -> None:
+        """Answer what is held."""
+        self._freed.set()
 
     def subjects(self, url: str) -> list[str]:
         return [subject for asked, subject in self.asked if asked == url]
@@ -52,15 +68,26 @@ class Scene:
         self.sender = HangingSender()
         self._sealer = Sealer(Fernet.generate_key().decode())
         self._directory = directory
+        self._stack = ExitStack()
+        self._numbers = itertools.count()
+
+    def close(self) -> None:
+        self._stack.close()
 
     def app(self) -> Any:
         """As after a start: nothing of a former app is left."""
         backoff = Backoff(base=0.01, cap=0.01)
-        return acting_app(Parts(self.engine.log, self._sealer, self.sender, FakeClock(), backoff, self._directory))
+        disclosures = self._stack.enter_context(
+            following(self.engine.log, self._directory / f"index-{next(self._numbers)}", FakeClock())
+        )
+        return acting_app(
+            Parts(self.engine.log, self._sealer, self.sender, FakeClock(), backoff, self._directory, disclosures)
+        )
 
-    async def register(self, name: str, lane: int) -> None:
-        sealed = self._sealer.seal("whsec_c2VjcmV0")
-        whom = partner(name, url=f"https://{name}.example/", lane=lane, batch_size=1, sealed_secret=sealed)
+    async def register(self, name: str, lane: int, **fields: Any) -> None:
+        secrets = [{"scheme": "v1", "sealed": self._sealer.seal("secret")}]
+        known = {"url": f"https://{name}.example/", "lane": lane, "batch_size": 1, "secrets": secrets}
+        whom = partner(name, **(known | fields))
         await self.engine.log.append([record(PARTNERS.name, Envelope(f"r-{name}", NOON, whom))])
 
     async def opt_out(self, *subjects: str) -> None:
@@ -114,7 +141,7 @@ async def test_a_choice_is_not_known_before_its_decision_is_durable(
         async with running(scene.app()):
             await until(lambda: tried == 2)
     assert scene.events(DECISIONS.name, SUBJECT_PARTITIONS) == []
-    scene.engine.restart()
+    await scene.engine.restart()
     async with running(scene.app()):
         await until(lambda: len(scene.events(DECISIONS.name, SUBJECT_PARTITIONS)) == 2)
 
@@ -136,13 +163,13 @@ async def test_a_decision_waits_for_registrations_that_were_durable_before_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readable = asyncio.Event()
-    take = Directory._on_event
+    run = Directory.run
 
-    async def slowly(self: Directory, event: Any) -> None:
+    async def slowly(self: Directory, log: Any) -> None:
         await readable.wait()
-        await take(self, event)
+        await run(self, log)
 
-    monkeypatch.setattr(Directory, "_on_event", slowly)
+    monkeypatch.setattr(Directory, "run", slowly)
     async with running(scene.app()):
         await scene.register("late", lane=0)
         await scene.opt_out("user:1")
@@ -160,11 +187,47 @@ async def test_what_a_partner_took_is_not_sent_again_and_what_it_did_not_take_is
         await until(lambda: scene.sender.subjects("https://p.example/") == ["user:1", "user:2"])
         await until(lambda: scene.delivered(0) == 1)
     assert scene.delivered(0) == 1
-    scene.engine.restart()
+    await scene.engine.restart()
     scene.sender.held.clear()
     async with running(scene.app()):
         await until(lambda: scene.delivered(0) == 3)
     assert scene.sender.subjects("https://p.example/") == ["user:1", "user:2", "user:2", "user:3"]
+
+
+async def test_small_neighbours_are_joined_up_to_the_partners_batch_size(scene: Scene) -> None:
+    await scene.register("p", lane=0, batch_size=4)
+    scene.sender.held.add("user:1")
+    # The first goes alone, since nobody waits when a lane is idle; while it is under way, others come.
+    async with running(scene.app()):
+        await scene.issue("p", 0, 1)
+        await until(lambda: scene.sender.requests == [["user:1"]])
+        await scene.issue("p", 0, 2, 3, 4, 5, 6, 7)
+        scene.sender.let_go()
+        await until(lambda: scene.delivered(0) == 7)
+    assert scene.sender.requests == [["user:1"], ["user:2", "user:3", "user:4", "user:5"], ["user:6", "user:7"]]
+
+
+async def test_a_notice_that_was_issued_again_shares_no_request_with_itself(scene: Scene) -> None:
+    await scene.register("p", lane=0, batch_size=10)
+    scene.sender.held.add("user:1")
+    async with running(scene.app()):
+        await scene.issue("p", 0, 1)
+        await until(lambda: scene.sender.requests == [["user:1"]])
+        await scene.issue("p", 0, 2, 3, 2, 4)
+        scene.sender.let_go()
+        await until(lambda: scene.delivered(0) == 5)
+    assert scene.sender.requests == [["user:1"], ["user:2", "user:3"], ["user:2", "user:4"]]
+
+
+async def test_a_busy_lane_waits_a_moment_for_more_and_an_idle_one_does_not(scene: Scene) -> None:
+    await scene.register("p", lane=0, batch_size=4, linger_ms=300)
+    async with running(scene.app()):
+        await scene.issue("p", 0, 1)
+        await until(lambda: scene.delivered(0) == 1 or scene.sender.requests == [["user:1"]])
+        await scene.issue("p", 0, 2)
+        await scene.issue("p", 0, 3)
+        await until(lambda: scene.delivered(0) == 3)
+    assert scene.sender.requests == [["user:1"], ["user:2", "user:3"]]
 
 
 async def test_a_partner_that_hangs_holds_up_nobody_else(scene: Scene) -> None:
@@ -176,3 +239,30 @@ async def test_a_partner_that_hangs_holds_up_nobody_else(scene: Scene) -> None:
         await scene.opt_out(*subjects)
         await until(lambda: scene.sender.subjects("https://well.example/") == subjects)
         assert scene.sender.subjects("https://deaf.example/") == ["user:0"]
+
+
+async def test_a_lane_goes_on_while_the_log_takes_nothing_but_not_for_ever_and_nothing_counts_as_done(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.register("p", lane=0)
+    subjects = [f"user:{number}" for number in range(1, 41)]
+    await scene.issue("p", 0, *range(1, 41))
+    refused = 0
+
+    async def refuse(records: Sequence[Record]) -> list[Position]:
+        nonlocal refused
+        refused += 1
+        raise LogUnavailable("told to fail")
+
+    async with running(scene.app()):
+        with monkeypatch.context() as patched:
+            patched.setattr(scene.engine.log, "append", refuse)
+            await until(lambda: refused >= 3)
+            asked = scene.sender.subjects("https://p.example/")
+            # One is being written, twenty wait for it, and one more waits for room.
+            assert 2 <= len(asked) <= 22
+            assert asked == subjects[: len(asked)]
+            assert scene.delivered(0) == 0
+        await until(lambda: scene.delivered(0) == 40)
+    assert scene.sender.subjects("https://p.example/") == subjects
+    assert len(scene.events(DELIVERIES.name, SUBJECT_PARTITIONS)) == 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -21,12 +22,14 @@ from ledger import Entry, KeyStore, Ledger, Role
 from rescind import doctor
 from rescind.cli import main
 from rescind.doctor import Finding, Level, diagnose, examine, worst
+from rescind.running.places import LEDGER, WORKER, data_directory, lock_path
 from streams.cloudevents import Envelope
-from streams.events import Choice, ConsentToggled, PartnerRegistered
-from streams.log import Log
+from streams.embedded.log import EmbeddedLog
+from streams.events import Choice, ConsentToggled, PartnerRegistered, PartnerStatus, SealedSecret
 from streams.records import Record, TopicPartition, record
 from streams.sealing import Sealer
 from streams.settings import Settings
+from streams.signing import Scheme
 from streams.topics import NOTICES, PARTNERS, TOGGLES
 
 NOW = datetime.now(UTC)
@@ -45,8 +48,8 @@ class Place:
         keys.create(Role.OPERATOR, NOW)
         keys.close()
         registered = PartnerRegistered(
-            id="acme", name="A", url="https://a.example/", purposes=("ai",), lane=3, sealed_secret="x", created_at=NOW,
-            updated_at=NOW,
+            id="acme", name="A", url="https://a.example/", purposes=("ai",), lane=3, created_at=NOW, updated_at=NOW,
+            secrets=(SealedSecret(scheme=Scheme.V1, sealed="x"),),
         )  # fmt: skip
         with self.log() as log:
             (at,) = asyncio.run(log.append([record(PARTNERS.name, Envelope("p1", NOW, registered))]))
@@ -58,14 +61,14 @@ class Place:
         ledger.close()
 
     @contextlib.contextmanager
-    def log(self) -> Iterator[Log]:
-        log = Log(self.settings.log_url)
+    def log(self) -> Iterator[EmbeddedLog]:
+        log = EmbeddedLog(self.settings.log_url)
         try:
             yield log
         finally:
             log.close()
 
-    def toggles(self, log: Log, number: int) -> None:
+    def toggles(self, log: EmbeddedLog, number: int) -> None:
         data = ConsentToggled(subject="user:1", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOW)
         asyncio.run(log.append([record(TOGGLES.name, Envelope(f"t{n}", NOW, data)) for n in range(number)]))
 
@@ -104,13 +107,34 @@ def test_it_looks_beside_a_running_service_and_says_who(place: Place) -> None:
     with place.log() as log:
         log.own("rescind")
         looked = examine(place.settings, time.time())
-        assert looked.owner is not None
-        assert looked.owner.startswith("process ")
+        assert looked.used_by == f"process {os.getpid()} (worker)"
         place.toggles(log, 5)
         assert worst(place.findings()) is Level.FINE
-    assert examine(place.settings, time.time()).owner is None
-    with FileLock(place.settings.lock_path):
-        assert examine(place.settings, time.time()).owner == "another process"
+    assert examine(place.settings, time.time()).used_by is None
+    with data_directory(place.settings, WORKER, LEDGER):
+        assert examine(place.settings, time.time()).used_by == f"process {os.getpid()} (worker and ledger)"
+        # Somebody is reading them just now.
+        assert "still to read" not in str(place.findings())
+    lock_path(place.directory, WORKER).write_text("")
+    with data_directory(place.settings, LEDGER), FileLock(lock_path(place.directory, WORKER)):
+        used_by = examine(place.settings, time.time()).used_by
+        assert used_by == f"another process (worker), process {os.getpid()} (ledger)"
+
+
+def test_a_wide_partner_has_a_name_at_each_of_its_lanes_and_before_whoever_had_one(place: Place) -> None:
+    def known(name: str, **changes: Any) -> PartnerRegistered:
+        return PartnerRegistered(
+            id=name, name="A", url="https://a.example/", purposes=("ai",), created_at=NOW, updated_at=NOW,
+            secrets=(SealedSecret(scheme=Scheme.V1, sealed="x"),), **changes,
+        )  # fmt: skip
+
+    wide, gone = known("wide", lane=4, more_lanes=(6, 9)), known("zed", lane=6, status=PartnerStatus.REMOVED)
+    ledger = Ledger.open(place.settings.ledger_path)
+    ledger.apply([Entry(PARTNERS.name, 0, n, NOW, Envelope(f"w{n}", NOW, each)) for n, each in ((1, wide), (2, gone))])
+    ledger.close()
+    state = examine(place.settings, time.time()).ledger_state
+    assert state is not None
+    assert state.lanes == {3: "acme", 4: "wide", 6: "wide", 9: "wide"}
 
 
 def test_lanes_say_whose_they_are_and_for_how_long_they_wait(place: Place) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,13 +18,18 @@ from hypothesis import strategies as st
 from ledger import Entry, Ledger, LedgerGap, NoticeStatus
 from ledger.lag import UPPER_MICROS, Health, LagState, bucket_of, percentiles, state_of, upper_seconds
 from ledger.transitions import Progress, Verdict, judge
+from ledger.veiling import PLAIN, SECRET_BYTES, Sealed, Veil
 from streams import ids
 from streams.cloudevents import Envelope
 from streams.errors import LedgerBehind, StorageUnusable
 from streams.events import (
     Acknowledged,
+    AcknowledgedItem,
     AckStatus,
+    Act,
     Action,
+    Actor,
+    Again,
     BatchDelivered,
     BatchFailed,
     Choice,
@@ -30,15 +37,21 @@ from streams.events import (
     ConsentToggled,
     Data,
     DeletionRequested,
+    MessagePoisoned,
     Notice,
     NoticesIssued,
+    NoticeUndeliverable,
+    OperatorActed,
     Outcome,
     PartnerRegistered,
     PartnerRemoved,
     PartnerStatus,
     RefusalReason,
+    ReplyAcknowledged,
+    SealedSecret,
 )
 from streams.records import TopicPartition
+from streams.signing import Scheme
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -47,8 +60,8 @@ def at(minutes: float) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
-def entry(topic: str, offset: int, event_id: str, data: Data) -> Entry:
-    return Entry(f"rescind.{topic}", 0, offset, NOON, Envelope(event_id, NOON, data))
+def entry(topic: str, offset: int, event_id: str, data: Data, *, partition: int = 0, time: datetime = NOON) -> Entry:
+    return Entry(f"rescind.{topic}", partition, offset, NOON, Envelope(event_id, time, data))
 
 
 def partner(name: str = "p", lane: int = 0) -> PartnerRegistered:
@@ -58,7 +71,7 @@ def partner(name: str = "p", lane: int = 0) -> PartnerRegistered:
         url="https://p.example/",
         purposes=("ai",),
         lane=lane,
-        sealed_secret="x",
+        secrets=(SealedSecret(scheme=Scheme.V1, sealed="x"),),
         created_at=NOON,
         updated_at=NOON,
     )
@@ -84,10 +97,47 @@ def issued(offset: int, *numbers: int, name: str = "p", lane: int = 0) -> Entry:
     return entry("notices", offset, f"pack-{name}-{offset}", data)
 
 
-def delivered(offset: int, first: int, last: int, minutes: float = 1, *undelivered: str) -> Entry:
+BY = Actor(key="k1", role="operator", label="on call")
+
+
+def reissued(
+    offset: int, *numbers: int, lane: int = 0, minutes: float = 20, how: Literal["replay", "redrive"] = "replay"
+) -> Entry:
+    """The same notices once more, in a partition of their own unless they go by the old lane."""
+    notices = tuple(notice(number) for number in numbers)
+    data = NoticesIssued(partner="p", lane=lane, notices=notices, again=Again(how=how, by=BY))
+    return entry("notices", offset, f"again-{lane}-{offset}", data, partition=lane, time=at(minutes))
+
+
+def refused(offset: int, number: int, place: int, *, lane: int = 0, minutes: float = 1) -> Entry:
+    data = NoticeUndeliverable(
+        partner="p",
+        lane=lane,
+        offset=place,
+        notice_id=f"n-p-{number}",
+        subject=f"user:{number}",
+        status_code=422,
+        detail=f"HTTP 422: {lane}@{place}",
+        refused_at=at(minutes),
+    )
+    return entry("undeliverable", offset, f"refused-{number}-{lane}-{place}", data)
+
+
+def poisoned(offset: int, place: int) -> Entry:
+    data = MessagePoisoned(topic="rescind.toggles", partition=0, offset=place, reason="not JSON", poisoned_at=at(place))
+    return entry("poisoned", offset, f"poisoned-{place}", data)
+
+
+def acted(offset: int, *places: int, act: Act = Act.REDRIVE, partner: str | None = None) -> Entry:
+    ids = tuple(f"poisoned-{place}" for place in places)
+    data = OperatorActed(act=act, by=BY, partner=partner, details={"at": offset}, poisoned=ids, acted_at=at(offset))
+    return entry("actions", offset, f"acted-{offset}", data)
+
+
+def delivered(offset: int, first: int, last: int, minutes: float = 1, *undelivered: str, lane: int = 0) -> Entry:
     data = BatchDelivered(
         partner="p",
-        lane=0,
+        lane=lane,
         first_offset=first,
         last_offset=last,
         notices=1,
@@ -98,7 +148,7 @@ def delivered(offset: int, first: int, last: int, minutes: float = 1, *undeliver
         delivered_at=at(minutes),
         undelivered=undelivered,
     )
-    return entry("deliveries", offset, f"delivered-{first}-{last}", data)
+    return entry("deliveries", offset, f"delivered-{lane}-{first}-{last}", data)
 
 
 def failed(offset: int, number: int = 1) -> Entry:
@@ -143,6 +193,21 @@ def acknowledged(
     return Entry("rescind.acknowledgements", 0, offset, NOON, envelope)
 
 
+def replied(offset: int, *said: tuple[int, AckStatus, Outcome | None]) -> Entry:
+    items = [
+        AcknowledgedItem(
+            id=f"ack-{number}-{status}",
+            notice_id=f"n-p-{number}",
+            subject=f"user:{number}",
+            status=status,
+            outcome=outcome,
+        )
+        for number, status, outcome in said
+    ]
+    data = ReplyAcknowledged(partner="p", occurred_at=at(2), items=tuple(items))
+    return Entry("rescind.acknowledgements", 0, offset, NOON, Envelope(f"replied-{offset}", at(2), data))
+
+
 def toggled(offset: int, number: int) -> list[Entry]:
     toggle = ConsentToggled(subject=f"user:{number}", purpose="ai", choice=Choice.OPT_OUT, occurred_at=NOON)
     changed = ConsentChanged(
@@ -165,9 +230,12 @@ def toggled(offset: int, number: int) -> list[Entry]:
     ]
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(tmp_path / "ledger.sqlite")
+VEILS: dict[str, Veil] = {"plain": PLAIN, "sealed": Sealed(bytes(range(SECRET_BYTES)))}
+
+
+@pytest.fixture(params=VEILS)
+def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    opened = Ledger.open(tmp_path / "ledger.sqlite", veils=(VEILS[request.param],))
     yield opened
     opened.close()
 
@@ -179,11 +247,11 @@ def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
         content = {
             table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
             for table in tables
-            if table != "meta"
+            if table not in ("meta", "lag_changes")
         }
     finally:
         connection.close()
-    content["counts"] = [row for row in content["counts"] if row[2]]
+    content["counts"] = [row for row in content["counts"] if row[-1]]
     return content
 
 
@@ -210,7 +278,7 @@ def test_a_deletion_from_toggle_to_acknowledgement(ledger: Ledger) -> None:
         "delivered",
         "acknowledged",
     ]
-    (row,) = ledger.lag(at(5), timedelta(days=1))
+    (row,) = ledger.lag(at(5))
     assert (row.open, row.delivered, row.acknowledged, row.state) == (0, 1, 1, LagState.OK)
     assert row.receive_lag.p50 == pytest.approx(60, rel=0.2)
     totals = ledger.totals()
@@ -228,6 +296,28 @@ def test_another_partners_acknowledgement_changes_nothing(ledger: Ledger) -> Non
     ledger.apply([issued(0, 1), acknowledged(0, 1, by="q")])
     assert status(ledger, "n-p-1") is NoticeStatus.QUEUED
     assert ledger.timeline("user:1")[-1].detail["verdict"] == "not_owner"
+
+
+def test_a_reply_says_many_things_in_their_order_whether_the_notices_are_read_before_or_after(tmp_path: Path) -> None:
+    """Sorted by their ids, "completed" would come first, and "received" too late."""
+    reply = replied(
+        0,
+        (1, AckStatus.RECEIVED, None),
+        (2, AckStatus.IN_PROGRESS, None),
+        (1, AckStatus.COMPLETED, Outcome.DELETED),
+        (3, AckStatus.COMPLETED, Outcome.NOT_FOUND),
+    )
+    more = replied(1, (2, AckStatus.COMPLETED, Outcome.DELETED), (1, AckStatus.RECEIVED, None))
+    dumps = []
+    for number, orders in enumerate([[issued(0, 1, 2, 3), reply, more], [reply, more, issued(0, 1, 2, 3)]]):
+        with closing(Ledger.open(tmp_path / f"{number}.sqlite")) as ledger:
+            for each in orders:
+                ledger.apply([each])
+            assert [status(ledger, f"n-p-{n}") for n in (1, 2, 3)] == [NoticeStatus.COMPLETED] * 3
+            said = [item.detail["verdict"] for item in ledger.timeline("user:1") if item.kind == "acknowledged"]
+            assert said == ["applied", "applied"]
+            dumps.append(dump(tmp_path / f"{number}.sqlite"))
+    assert dumps[0] == dumps[1]
 
 
 def test_a_removed_partner_owes_nothing(ledger: Ledger) -> None:
@@ -301,12 +391,13 @@ def test_replays_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
     assert dump(tmp_path / "ledger.sqlite") == before
 
 
-def test_a_repeated_event_at_a_later_offset_changes_nothing_but_the_offset(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_repeated_event_at_a_later_offset_changes_nothing_but_where_it_stands(ledger: Ledger, tmp_path: Path) -> None:
     ledger.apply([issued(0, 1), delivered(0, 0, 0), failed(1)])
     before = dump(tmp_path / "ledger.sqlite")
     ledger.apply([issued(1, 1), failed(2), delivered(3, 0, 0, 9)])
     after = dump(tmp_path / "ledger.sqlite")
-    assert before.pop("offsets") != after.pop("offsets")
+    for name in ("offsets", "places", "issued_hours"):
+        assert before.pop(name) != after.pop(name)
     assert after == before
 
 
@@ -426,8 +517,48 @@ STREAMS: dict[str, list[Entry]] = {
             ),
         ),
     ],
-    "notices": [issued(0, 1), issued(1, 2, 3), issued(2, 1), issued(3, 5, name="q", lane=1)],
-    "deliveries": [failed(0), delivered(1, 0, 0), delivered(2, 1, 1, 2, "n-p-3"), delivered(3, 1, 1, 9, "n-p-3")],
+    "notices": [
+        issued(0, 1),
+        issued(1, 2, 3),
+        issued(2, 1),
+        issued(3, 5, name="q", lane=1),
+        issued(4, 6, 7, 8, 9),
+        reissued(5, 3, 6, how="redrive"),
+        issued(6, 9),
+        reissued(7, 8, 2, minutes=21),
+    ],
+    # Read side by side with the first lane.
+    "notices of another lane": [
+        reissued(0, 3, 7, lane=2, minutes=22, how="redrive"),
+        reissued(1, 1, 9, 8, lane=2, minutes=23),
+        reissued(2, 10, lane=2, minutes=23),  # what was issued first is retired
+    ],
+    "deliveries": [
+        failed(0),
+        delivered(1, 0, 0, 5),
+        delivered(2, 1, 1, 2, "n-p-3"),
+        delivered(3, 1, 1, 9, "n-p-3"),
+        delivered(4, 1, 1, 0.5, lane=2),  # earlier, by the clock of another worker
+        delivered(5, 4, 4, 4, "n-p-6", "n-p-7"),
+        delivered(6, 5, 7, 25, "n-p-3"),
+        delivered(7, 0, 0, 3, "n-p-3", lane=2),
+    ],
+    "undeliverable": [
+        refused(0, 3, 1),
+        refused(1, 6, 4),
+        refused(2, 7, 4, minutes=2),
+        again(3, refused(0, 3, 1)),
+        refused(4, 3, 5, minutes=3),
+        refused(5, 3, 0, lane=2, minutes=4),
+        refused(6, 10, 2, lane=2),
+    ],
+    "poisoned": [poisoned(0, 1), poisoned(1, 2), again(2, poisoned(0, 1)), poisoned(3, 3)],
+    "actions": [
+        acted(0, 1),
+        acted(1, act=Act.PAUSE, partner="p"),
+        acted(2, 1, 3, act=Act.DISCARD),
+        again(3, acted(0, 1)),
+    ],
     "acknowledgements": [
         acknowledged(0, 1, AckStatus.RECEIVED, None),
         acknowledged(1, 1, by="q"),
@@ -467,9 +598,10 @@ def test_every_interleaving_ends_the_same(tmp_path_factory: pytest.TempPathFacto
 def test_the_file_rolls_lag_up_by_the_same_buckets(ledger: Ledger, tmp_path: Path, minutes: float) -> None:
     ledger.apply([issued(0, 1), delivered(0, 0, 0, minutes)])
     connection = sqlite3.connect(tmp_path / "ledger.sqlite")
-    rows = connection.execute("SELECT clock, bucket, n FROM lag_rollups").fetchall()
+    rows = connection.execute("SELECT hours, bucket, n FROM lag_rollups WHERE clock = 'receive'").fetchall()
     connection.close()
-    assert rows == [("receive", bucket_of(int(minutes * 60_000_000)), 1)]
+    bucket = bucket_of(int(minutes * 60_000_000))
+    assert rows == [(1, bucket, 1), (24, bucket, 1)]
 
 
 P, R = Progress, AckStatus
@@ -521,6 +653,7 @@ def health(**changes: object) -> Health:
         "open": 0,
         "backlog": 0,
         "overdue": 0,
+        "oldest_open_at": None,
         "oldest_queued_at": None,
         "consecutive_failures": 0,
         "last_success_at": None,
@@ -551,10 +684,20 @@ def health(**changes: object) -> Health:
         (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(6)), LagState.WARN),
         (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(4)), LagState.STALL),
         (health(open=1, overdue=1, oldest_due_at=at(5)), LagState.STALL),
+        # Nothing was taken for an hour, though something waits for as long, and nothing fails.
+        (health(open=1, backlog=1, oldest_queued_at=at(-51)), LagState.STALL),
+        (health(open=1, backlog=1, oldest_queued_at=at(-51), last_success_at=at(-51)), LagState.STALL),
+        (health(open=1, backlog=1, oldest_queued_at=at(-51), last_success_at=at(-49)), LagState.OK),
+        (health(open=1, backlog=1, oldest_queued_at=at(-49)), LagState.OK),
+        # More came than went, and it has not caught up for a day.
+        (health(open=9, arrived=(2, 9), answered=(1, 8), oldest_open_at=at(-1431)), LagState.WARN),
+        (health(open=9, arrived=(2, 9), answered=(1, 8), oldest_open_at=at(-1429)), LagState.OK),
+        (health(open=9, arrived=(2, 9), answered=(2, 8), oldest_open_at=at(-1431)), LagState.OK),
+        (health(open=9, arrived=(2, 9), answered=(1, 9), oldest_open_at=at(-1431)), LagState.OK),
     ],
 )
 def test_states(judged: Health, expected: LagState) -> None:
-    assert state_of(judged) is expected
+    assert state_of(judged, at(10)) is expected
 
 
 @given(st.lists(st.integers(1_000, 10**12), min_size=1, max_size=200))

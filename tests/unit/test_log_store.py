@@ -63,10 +63,10 @@ class Held:
 
         def wait(_: sqlite3.Connection) -> None:
             begun.set()
-            go.wait(5)
+            go.wait(30)
 
         blocker = self.writer.call(wait)
-        assert begun.wait(5)
+        assert begun.wait(30)
         try:
             yield
         finally:
@@ -155,7 +155,7 @@ def test_close_writes_what_was_handed_in_and_refuses_what_comes_later(held: Held
         waiting = [held.writer.append(rows(1)) for _ in range(5)]
         closing = threading.Thread(target=held.writer.close)
         closing.start()
-    closing.join(5)
+    closing.join(30)
     assert [offset for done in waiting for offset in offsets(done)] == list(range(5))
     with pytest.raises(LogUnavailable, match="closed"):
         held.writer.append(rows(1)).result(5)
@@ -190,7 +190,7 @@ async def test_cancelled_tasks_never_stop_the_writer(tmp_path: Path) -> None:
         await asyncio.sleep(delay / 20_000)
         task.cancel()
         await asyncio.wait([task])
-    (position,) = await asyncio.wait_for(store.append([Record("t", None, b"last", partition=0)]), 5)
+    (position,) = await asyncio.wait_for(store.append([Record("t", None, b"last", partition=0)]), 30)
     store.release()
     assert stored(tmp_path / "log.sqlite", TP) == list(range(position.offset + 1))
 
@@ -205,7 +205,7 @@ def test_if_the_thread_ends_all_the_same_then_whoever_waits_hears(tmp_path: Path
     hook, threading.excepthook = threading.excepthook, lambda _: ended.set()
     try:
         writer.append(rows(1)).result(5)
-        assert ended.wait(5)
+        assert ended.wait(30)
     finally:
         threading.excepthook = hook
     with pytest.raises(LogUnavailable):

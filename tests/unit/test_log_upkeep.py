@@ -17,12 +17,12 @@ import pytest
 
 from streams.embedded import compaction, maintenance, retention
 from streams.embedded.holding import HeldBack
+from streams.embedded.log import EmbeddedLog
 from streams.embedded.maintenance import Upkeep
 from streams.embedded.store import LogStore
 from streams.errors import LogUnavailable
-from streams.log import Log
 from streams.records import Record, TopicPartition
-from streams.topics import ALL, TOGGLES, TopicSpec, kept_for
+from streams.topics import ALL, DEADLINES, DISCLOSURES, FOR_EVER, TOGGLES, TopicSpec, kept_for
 
 HOUR, DAY = 3_600.0, 86_400.0
 AGED = TopicSpec("aged", 2, retention=HOUR)
@@ -337,8 +337,9 @@ def test_any_sequence_compacts_to_what_a_table_would_hold(kept: Kept) -> None:
 async def test_a_log_keeps_for_ever_by_default_and_says_what_it_holds_back(tmp_path: Path) -> None:
     assert all(spec.retention is None and spec.retention_bytes is None for spec in ALL)
     assert {spec.retention for spec in kept_for(ALL, 5.0)} == {5.0, None}
-    assert all(spec.retention is None for spec in kept_for(ALL, 5.0) if spec.cleanup == "compact" or spec == TOGGLES)
-    log = Log(f"sqlite://{tmp_path}/log.sqlite")
+    assert FOR_EVER == (TOGGLES, DEADLINES, DISCLOSURES)
+    assert all(spec.retention is None for spec in kept_for(ALL, 5.0) if spec.cleanup == "compact" or spec in FOR_EVER)
+    log = EmbeddedLog(f"sqlite://{tmp_path}/log.sqlite")
     assert log.held_back() == ()
     log.begin_upkeep(3600.0)
     assert log.held_back() == ()
@@ -350,7 +351,7 @@ def test_it_runs_beside_the_log_outlives_an_error_and_ends_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(maintenance, "_ROUND", 0.01)
-    log = Log(f"sqlite://{tmp_path}/log.sqlite")
+    log = EmbeddedLog(f"sqlite://{tmp_path}/log.sqlite")
     tp = TopicPartition("rescind.deliveries", 0)
     asyncio.run(log.append([Record(tp.topic, None, b"v", 0)] * 5))
     asyncio.run(log._store.commit("g", {tp: 3}))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from streams.embedded.log import EmbeddedLog
 from streams.embedded.store import LogStore
 from streams.errors import InvalidInput
-from streams.log import Log
 from streams.settings import Settings
 
 
@@ -18,7 +18,7 @@ from streams.settings import Settings
 def test_any_directory_may_hold_the_log(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name.strip("/")
     directory.mkdir()
-    log = Log(Settings(data_dir=directory).log_url)
+    log = EmbeddedLog(Settings(data_dir=directory).log_url)
     app = log.new_app("g", directory)
     app.finalize()
     assert app.transport.store is LogStore.borrowed(directory / "log.sqlite")
@@ -30,11 +30,11 @@ def test_any_directory_may_hold_the_log(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("url", ["", "kafka://host", "sqlite:", "sqlite://", "/path"])
 def test_what_is_no_log_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="RESCIND_LOG"):
-        Log(url)
+        EmbeddedLog(url)
 
 
 def test_slashes_too_many_mean_the_same_file(tmp_path: Path) -> None:
-    first, second = Log(f"sqlite://{tmp_path}/log.sqlite"), Log(f"sqlite:///{tmp_path}/log.sqlite")
+    first, second = EmbeddedLog(f"sqlite://{tmp_path}/log.sqlite"), EmbeddedLog(f"sqlite:///{tmp_path}/log.sqlite")
     assert LogStore.borrowed(tmp_path / "log.sqlite")._references == 2
     first.close()
     second.close()

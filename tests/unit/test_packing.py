@@ -32,7 +32,7 @@ def partner(name: str = "p", lane: int = 0, **changes: object) -> Partner:
         "batch_size": 2,
         "receive_within": 60,
         "complete_within": 600,
-        "sealed_secret": "x",
+        "secrets": [{"scheme": "v1", "sealed": "x"}],
         "created_at": NOON,
         "updated_at": NOON,
     }
@@ -42,6 +42,35 @@ def partner(name: str = "p", lane: int = 0, **changes: object) -> Partner:
 def deletion(toggle: str = "t", subject: str = "user:1", purpose: str = "ai") -> Envelope:
     data = DeletionRequested(subject=subject, purpose=purpose, toggle_id=toggle, occurred_at=NOON, accepted_at=NOON)
     return Envelope(ids.deletion_id(toggle), NOON, data)
+
+
+@pytest.mark.parametrize(("minutes", "hears"), [(-1, False), (0, False), (1, True)])
+def test_a_draining_partner_hears_of_what_was_accepted_before(minutes: int, hears: bool) -> None:
+    """Though it is decided, or fanned out once more after a crash, only afterwards."""
+    draining = partner(draining_since=NOON + timedelta(minutes=minutes))
+    assert [notice.subject for _, notice in notices_for(deletion(), [draining])] == ["user:1"] * hears
+
+
+@pytest.mark.parametrize(
+    ("choice", "receive_by", "complete_by", "extended"),
+    [
+        (None, NOON + timedelta(hours=2), datetime(2026, 2, 2, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC)),
+        (Choice.OPT_OUT, NOON + timedelta(minutes=1), NOON + timedelta(minutes=10), None),
+        (Choice.OPT_IN, NOON + timedelta(minutes=1), NOON + timedelta(minutes=5), None),
+    ],
+)
+def test_each_kind_of_notice_has_its_clocks(
+    choice: Choice | None, receive_by: datetime, complete_by: datetime, extended: datetime | None
+) -> None:
+    clocks = {
+        "erase": {"receive": "PT2H", "complete": {"within": "P1M", "extension": "P2M"}},
+        "resume": {"complete": 300},
+    }
+    decision = deletion()
+    if choice is not None:
+        decision = Envelope("c", NOON, change(choice, Choice.OPT_OUT, retroactive=False))
+    ((_, notice),) = notices_for(decision, [partner(clocks=clocks)])
+    assert (notice.receive_by, notice.complete_by, notice.extended_complete_by) == (receive_by, complete_by, extended)
 
 
 def change(choice: Choice, previous: Choice | None, *, retroactive: bool) -> ConsentChanged:

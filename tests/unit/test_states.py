@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.embedded.states import Reach, StateFile
 from streams.errors import NotStored, StorageUnusable
+from streams.states import Reach, StateFile
 
 
 @pytest.fixture

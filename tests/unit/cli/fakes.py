@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -32,6 +32,7 @@ class Answer:
 
     status: int = 200
     body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,11 +73,13 @@ def serving(service: FakeService) -> Iterator[FakeService]:
                 return
             raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
-            self.send_header("content-length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+            for name, value in {"content-length": str(len(raw)), **answer.headers}.items():
+                self.send_header(name, value)
+            with suppress(ConnectionError):  # a client that did not wait
+                self.end_headers()
+                self.wfile.write(raw)
 
-        do_GET = do_POST = do_DELETE = do_PATCH = _handle
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _handle
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Nothing: standard error belongs to the command line."""

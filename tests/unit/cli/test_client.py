@@ -110,6 +110,7 @@ def test_each_call_asks_what_it_says(service: FakeService) -> None:
         ("GET", "/v1/partners"): Answer(200, {"partners": [{"id": "acme"}]}),
         ("GET", "/v1/partners/acme"): Answer(200, {"id": "acme"}),
         ("PATCH", "/v1/partners/acme"): Answer(200, {"id": "acme", "name": "A"}),
+        ("POST", "/v1/partners/acme/rotate-secret"): Answer(200, {"signing_secret": "whsec_x"}),
         ("DELETE", "/v1/partners/acme"): Answer(204),
         ("POST", "/v1/acknowledgements"): Answer(202, {"results": [{"result": "accepted"}]}),
         ("GET", "/v1/lag"): Answer(200, {"partners": [], "totals": None}),
@@ -121,11 +122,17 @@ def test_each_call_asks_what_it_says(service: FakeService) -> None:
         assert client.partners() == [{"id": "acme"}]
         assert client.partner("acme") == {"id": "acme"}
         assert client.change_partner("acme", {"name": "A"})["name"] == "A"
+        assert client.rotate_secret("acme", {"overlap": 0}) == {"signing_secret": "whsec_x"}
         client.remove_partner("acme")
         assert client.acknowledge([{"notice_id": "n"}]) == [{"result": "accepted"}]
         assert client.lag() == {"partners": [], "totals": None}
     bodies = [asked.body for asked in service.asked if asked.body]
-    assert [json.loads(body) for body in bodies] == [{"id": "acme"}, {"name": "A"}, [{"notice_id": "n"}]]
+    assert [json.loads(body) for body in bodies] == [
+        {"id": "acme"},
+        {"name": "A"},
+        {"overlap": 0},
+        [{"notice_id": "n"}],
+    ]
 
 
 CALLS: list[Callable[[Client], Any]] = [
@@ -135,6 +142,7 @@ CALLS: list[Callable[[Client], Any]] = [
     lambda client: client.add_partner({}),
     lambda client: client.partners(),
     lambda client: client.partner("acme"),
+    lambda client: client.rotate_secret("acme", {}),
     lambda client: client.acknowledge([{}]),
     lambda client: client.lag(),
 ]
@@ -169,7 +177,7 @@ def test_an_answer_that_is_not_ours_is_an_error_that_can_be_shown(
     assert 0 < len(str(refused.value)) < 300
 
 
-@pytest.mark.parametrize("call", [call for index, call in enumerate(CALLS) if index not in (3, 5)])
+@pytest.mark.parametrize("call", [call for index, call in enumerate(CALLS) if index not in (3, 5, 6)])
 @pytest.mark.parametrize(
     "body",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,35 @@ HEADER = "subject,purpose,choice,occurred_at"
 COMMANDS = [
     [],
     ["up"],
+    ["worker"],
+    ["ledger"],
+    ["ledger", "rebuild"],
+    ["ledger", "export"],
+    ["gateway"],
     ["demo"],
     ["toggle"],
     ["import"],
     ["status"],
     ["trace"],
     ["doctor"],
+    ["lag"],
+    ["notices"],
+    ["report"],
     ["partners"],
-    *(["partners", name] for name in ("add", "list", "show", "remove")),
+    *(["partners", name] for name in ("add", "list", "show", "rotate-secret", "remove")),
+    *(["partners", name] for name in ("pause", "resume", "suspend", "drain", "replay", "test")),
+    ["partners", "exports"],
+    ["exports"],
+    *(["exports", name] for name in ("list", "show")),
+    ["disclosures"],
+    *(["disclosures", name] for name in ("of", "import")),
+    ["dead-letters"],
+    *(["dead-letters", name] for name in ("list", "redrive", "discard")),
+    ["actions"],
     ["keys"],
     *(["keys", name] for name in ("create", "list", "revoke")),
+    ["topics"],
+    *(["topics", name] for name in ("apply", "check")),
 ]
 
 
@@ -50,7 +70,7 @@ def test_every_command_explains_itself(run: Run, command: list[str], flag: str) 
     assert "Usage: " + " ".join(["rescind", *command]) in ran.out
 
 
-@pytest.mark.parametrize("command", [[], ["partners"], ["keys"]])
+@pytest.mark.parametrize("command", [[], ["partners"], ["dead-letters"], ["keys"], ["topics"]])
 def test_a_command_that_is_asked_nothing_shows_its_help(run: Run, command: list[str]) -> None:
     ran = run(*command)
     assert ran.code == 2
@@ -76,11 +96,24 @@ def test_a_command_that_is_asked_nothing_shows_its_help(run: Run, command: list[
         (["import", "f.csv", "--batch", "1001"], "--batch"),
         (["import", "f.csv", "--on-error", "ignore"], "--on-error"),
         (["import", "f.csv", "--retry-for", "-1"], "--retry-for"),
+        (["partners", "rotate-secret"], "Missing argument"),
+        (["partners", "rotate-secret", "p", "--overlap", "-1"], "--overlap"),
+        (["partners", "rotate-secret", "p", "--overlap", "2592001"], "--overlap"),
+        (["partners", "rotate-secret", "p", "--overlap", "1h"], "--overlap"),
+        (["partners", "rotate-secret", "p", "--signature-scheme", "v2"], "'v2' is not one of"),
         (["up", "--port", "65536"], "--port"),
         (["up", "--port", "-1"], "--port"),
         (["up", "--port", "http"], "--port"),
+        (["gateway", "--port", "65536"], "--port"),
+        (["worker", "--port", "1"], "No such option"),
+        (["worker", "--health-port", "65536"], "--health-port"),
+        (["ledger", "--health-port", "x"], "--health-port"),
+        (["ledger", "--allow-private-partners"], "No such option"),
+        (["lag", "--at-most", "-1"], "--at-most"),
         (["keys", "create"], "--role"),
         (["keys", "create", "--role", "king"], "--role"),
+        (["topics", "apply", "--lanes", "0"], "--lanes"),
+        (["topics", "check", "--partitions", "10001"], "--partitions"),
         (["partners", "add", "acme"], "--to"),
         (["partners", "add", "acme", "--to", "https://a", "--purpose", "ai", "--batch-size", "x"], "--batch-size"),
     ],
@@ -280,6 +313,21 @@ def test_status_is_a_table_and_a_code(ask: Run, service: FakeService, state: str
     assert totals == "1 standing opt-outs, 8 notices, 5 acknowledged, 3 open"
 
 
+def test_status_tells_of_dead_letters_if_there_are_any(ask: Run, service: FakeService) -> None:
+    for theirs, ours in ((0, 0), (2, 0), (0, 3)):
+        totals = TOTALS | {"undeliverable": theirs, "poisoned_open": ours}
+        service.answers["GET", "/v1/lag"] = Answer(200, {"partners": [lag_of("acme", "OK")], "totals": totals})
+        told = f"dead letters: {theirs} of partners, {ours} of ours (rescind dead-letters list)"
+        assert ask("status").out.splitlines()[3:] == ([told] if theirs or ours else [])
+
+
+def test_status_tells_who_contradicts_itself(ask: Run, service: FakeService) -> None:
+    rows = [lag_of("acme", "OK") | {"contradictions": 2}, lag_of("fine", "OK") | {"contradictions": 0}]
+    service.answers["GET", "/v1/lag"] = Answer(200, {"partners": rows, "totals": None})
+    told = "final answers after other final ones: acme (2) (GET /v1/contradictions)"
+    assert ask("status").out.splitlines()[3:] == [told]
+
+
 def test_status_for_programs(ask: Run, service: FakeService) -> None:
     lag = {"partners": [lag_of("acme", "STOP")], "totals": None}
     service.answers["GET", "/v1/lag"] = Answer(200, lag)
@@ -290,6 +338,35 @@ def test_status_for_programs(ask: Run, service: FakeService) -> None:
 def test_status_without_partners(ask: Run, service: FakeService) -> None:
     service.answers["GET", "/v1/lag"] = Answer(200, {"partners": [], "totals": None})
     assert ask("status") == Ran(0, "no partner is registered\n", "")
+
+
+def test_status_over_another_window(ask: Run, service: FakeService) -> None:
+    service.answers["GET", "/v1/lag?window=7d"] = Answer(200, {"partners": [], "totals": None})
+    assert ask("status", "--window", "7d").code == 0
+    assert "--partner shows every window" in failed(ask("status", "--window", "7d", "--partner", "acme"))
+
+
+@pytest.mark.parametrize(("state", "code"), [("WARN", 0), ("STALL", 1)])
+def test_status_of_one_partner_is_of_each_kind_over_each_window(
+    ask: Run, service: FakeService, state: str, code: int
+) -> None:
+    lags = {"p50": 60.0, "p95": 61.0, "p99": None, "count": 1}
+    windows = [{"window": "1h", "arrived": 3, "answered": 2, "receive_lag": lags, "complete_lag": lags}]
+    kind = {"kind": "erase", "open": 3, "oldest_open_seconds": 61.0, "overdue": 1, "backlog": 2, "windows": windows}
+    row = lag_of("acme", state) | {"kinds": [kind], "windows": windows}
+    service.answers["GET", "/v1/lag/acme"] = Answer(200, row)
+    ran = ask("status", "--partner", "acme")
+    assert ran.code == code
+    assert [" ".join(line.split()) for line in ran.out.splitlines()] == [
+        f"acme is {state}",
+        "kind open oldest overdue backlog",
+        "erase 3 1 min 1 s 1 2",
+        "all 3 1 min 1 s 3 4",
+        "kind over came answered taken p50 p95 p99 answered p50 p95 p99",
+        "erase 1h 3 2 1 min 0 s 1 min 1 s - 1 min 0 s 1 min 1 s -",
+        "all 1h 3 2 1 min 0 s 1 min 1 s - 1 min 0 s 1 min 1 s -",
+    ]
+    assert json.loads(ask("status", "--partner", "acme", "--json").out) == row
 
 
 def test_a_trace_shows_what_happened(ask: Run, service: FakeService) -> None:
@@ -318,13 +395,18 @@ PARTNER = {
     "purposes": ["ai", "ads"],
     "subject_kinds": [],
     "url": "https://acme.example/" + "x" * 300,
+    "signing_keys": [
+        {"scheme": "v1a", "public_key": "whpk_x", "expires_at": None},
+        {"scheme": "v1", "public_key": None, "expires_at": NOON},
+    ],
     "created_at": NOON,
     "updated_at": NOON,
 }
 
 
 def test_a_partner_is_registered_and_its_secrets_are_shown(ask: Run, service: FakeService) -> None:
-    made = {"id": "acme", "lane": 3, "signing_secret": "whsec_x", "api_key": "rsk_x"}
+    keys = [{"scheme": "v1", "public_key": None, "expires_at": None}]
+    made = {"id": "acme", "lane": 3, "signing_secret": "whsec_x", "api_key": "rsk_x", "signing_keys": keys}
     service.answers["POST", "/v1/partners"] = Answer(201, made)
     more = ["--purpose", "ads", "--name", "A", "--subject-kind", "blog", "--batch-size", "7"]
     command = ["partners", "add", "acme", "--to", "https://a", "--purpose", "ai"]
@@ -344,6 +426,58 @@ def test_a_partner_is_registered_and_its_secrets_are_shown(ask: Run, service: Fa
     assert service.asked[1].json == {"id": "acme", "name": "acme", "url": "https://a", "purposes": ["ai"]}
 
 
+SOON = "2026-01-02T12:00:00Z"
+KEYS = [
+    {"scheme": "v1a", "public_key": "whpk_new", "expires_at": None},
+    {"scheme": "v1a", "public_key": "whpk_old", "expires_at": NOON},
+    {"scheme": "v1", "public_key": None, "expires_at": SOON},
+]
+
+
+def test_a_partner_that_checks_with_a_public_key_is_shown_that(ask: Run, service: FakeService) -> None:
+    made = {"id": "acme", "lane": 3, "signing_secret": None, "api_key": "rsk_x", "signing_keys": KEYS[:1]}
+    service.answers["POST", "/v1/partners"] = Answer(201, made)
+    command = ["partners", "add", "acme", "--to", "https://a", "--purpose", "ai", "--signature-scheme", "v1a"]
+    ran = ask(*command)
+    assert ran.code == 0
+    assert "Public key: whpk_new\n" in ran.out
+    assert "Signing secret" not in ran.out
+    assert service.asked[-1].json["signature_schemes"] == ["v1a"]
+    ask(*command, "--signature-scheme", "v1")
+    assert service.asked[-1].json["signature_schemes"] == ["v1a", "v1"]
+
+
+def test_a_secret_is_rotated_and_the_new_one_is_shown(ask: Run, service: FakeService) -> None:
+    made = {"id": "acme", "signing_secret": "whsec_new", "signing_keys": KEYS}
+    service.answers["POST", "/v1/partners/acme/rotate-secret"] = Answer(200, made)
+    ran = ask("partners", "rotate-secret", "acme")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "partner acme has a new signing secret",
+        "Signing secret: whsec_new",
+        "Public key: whpk_new",
+        "What signed before goes on until 2026-01-02 12:00:00Z. Hand the new one to the partner by then.",
+        "The secret is shown only now.",
+    ]
+    assert service.asked[-1].json == {}
+    more = ["--overlap", "3600", "--signature-scheme", "v1", "--signature-scheme", "v1a", "--json"]
+    assert json.loads(ask("partners", "rotate-secret", "acme", *more).out) == made
+    assert service.asked[-1].json == {"overlap": 3600, "signature_schemes": ["v1", "v1a"]}
+
+
+def test_a_secret_that_leaked_is_rotated_at_once(ask: Run, service: FakeService) -> None:
+    made = {"id": "acme", "signing_secret": None, "signing_keys": KEYS[:1]}
+    service.answers["POST", "/v1/partners/acme/rotate-secret"] = Answer(200, made)
+    ran = ask("partners", "rotate-secret", "acme", "--overlap", "0")
+    assert ran.out.splitlines() == [
+        "partner acme has a new signing secret",
+        "Public key: whpk_new",
+        "What signed before has ended. Hand the new one to the partner now.",
+    ]
+    assert service.asked[-1].json == {"overlap": 0}
+    assert failed(ask("partners", "rotate-secret", "nobody")) == "there is nothing here"
+
+
 def test_partners_are_listed_and_shown_whole(ask: Run, service: FakeService) -> None:
     service.answers["GET", "/v1/partners"] = Answer(200, {"partners": [PARTNER]})
     service.answers["GET", "/v1/partners/acme"] = Answer(200, PARTNER)
@@ -353,6 +487,7 @@ def test_partners_are_listed_and_shown_whole(ask: Run, service: FakeService) -> 
     shown = dict(line.split(maxsplit=1) for line in ask("partners", "show", "acme").out.splitlines())
     assert shown["name"] == "[red]Acme[/x]"
     assert shown["created_at"] == "2026-01-01 12:00:00Z"
+    assert shown["signing_keys"] == "v1a whpk_x; v1 until 2026-01-01 12:00:00Z"
     assert (shown["status_reason"], shown["subject_kinds"], shown["purposes"]) == ("-", "-", "ai,ads")
     assert json.loads(ask("partners", "list", "--json").out) == [PARTNER]
     assert json.loads(ask("partners", "show", "acme", "--json").out) == PARTNER
@@ -437,9 +572,45 @@ def test_a_key_file_that_is_a_directory_is_one_line(run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "abc"), ("PORT", "65536"), ("RETRY_BASE", "0"), ("MAX_BODY_BYTES", "1")]
 )
-@pytest.mark.parametrize("command", [["up"], ["keys", "list"], ["keys", "create", "--role", "operator"]])
+@pytest.mark.parametrize(
+    "command", [["up"], ["worker"], ["ledger"], ["gateway"], ["keys", "list"], ["keys", "create", "--role", "operator"]]
+)
 def test_an_invalid_setting_of_the_environment_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str], name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"RESCIND_{name}", value)
     assert name.lower() in failed(run(*command))
+
+
+# Topics; the rest of it is in tests/kafka
+
+
+@pytest.mark.parametrize("command", ["apply", "check"])
+def test_the_embedded_log_needs_no_topics_made(run: Run, command: str) -> None:
+    ran = run("topics", command)
+    assert (ran.code, ran.out, ran.err) == (0, "The embedded log makes its topics by itself.\n", "")
+    assert json.loads(run("topics", command, "--json").out) == {"topics": []}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("LOG", "zookeeper://one:2181", "RESCIND_LOG must be sqlite:///path or kafka://host:port"),
+        ("LOG", "kafka://one:99999", "RESCIND_LOG must be kafka://host:port"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", "security_protocol"),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "RESCIND_KAFKA_SASL_USERNAME"),
+    ],
+)
+def test_topics_of_a_cluster_that_cannot_be(
+    run: Run, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv("RESCIND_LOG", "kafka://127.0.0.1:1")
+    monkeypatch.setenv(f"RESCIND_{setting}", value)
+    assert reason in failed(run("topics", "check"))
+
+
+def test_a_cluster_out_of_reach_is_one_line_within_seconds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESCIND_LOG", "kafka://127.0.0.1:1")
+    begun = time.monotonic()
+    assert failed(run("topics", "check")).startswith("Kafka at 127.0.0.1:1: no answer within 6 s by PLAINTEXT")
+    assert time.monotonic() - begun < 20

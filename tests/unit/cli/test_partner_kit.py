@@ -8,18 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from agents.webhooks import body_of, parse_reply
-from rescind.partner import Delivery, receive, reply
+from rescind.partner import Delivery, InvalidSignature, callback, receive, reply
 from streams import signing
 from streams.errors import InvalidInput
 from streams.events import Action, Notice
+from streams.written import written
 
-SECRET = signing.PREFIX + base64.b64encode(bytes(range(32))).decode()
-OTHER = signing.PREFIX + base64.b64encode(bytes(32)).decode()
+SECRET = signing.SECRET + base64.b64encode(bytes(range(32))).decode()
+OTHER = signing.SECRET + base64.b64encode(bytes(32)).decode()
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EVENT: dict[str, Any] = {
     "id": "n1",
@@ -60,7 +62,7 @@ def received(body: bytes) -> Delivery:
 
 @pytest.mark.parametrize(("count", "single"), [(1, True), (1, False), (3, False)])
 def test_what_the_service_sends_is_read(count: int, single: bool) -> None:
-    body, _ = body_of([notice(number) for number in range(count)], single=single)
+    body, _ = body_of([written(notice(number)) for number in range(count)], single=single)
     delivery = received(body)
     assert delivery.webhook_id == "msg_1"
     assert [found.id for found in delivery.notices] == [f"n{number}" for number in range(count)]
@@ -131,6 +133,41 @@ def test_a_signature_that_does_not_hold_is_refused(headers: dict[str, str]) -> N
         receive(SECRET, headers, BODY, NOW)
 
 
+def pair(seed: bytes) -> str:
+    made = Ed25519PrivateKey.from_private_bytes(seed)
+    return signing.PRIVATE + base64.b64encode(seed + made.public_key().public_bytes_raw()).decode()
+
+
+# The same in every process: cases are named for them.
+PAIR, OTHER_PAIR = pair(bytes(range(32))), pair(bytes(32))
+PUBLIC = signing.public_key(PAIR)
+
+
+@pytest.mark.parametrize(
+    ("signers", "keys"),
+    [
+        (PAIR, PUBLIC),
+        ([PAIR, OTHER_PAIR], PUBLIC),
+        ([OTHER_PAIR, PAIR], [PUBLIC]),
+        ([SECRET, PAIR], SECRET),
+        ([SECRET, PAIR], PUBLIC),
+        ([OTHER, SECRET], [SECRET, PUBLIC]),
+        (SECRET, (OTHER, SECRET)),
+    ],
+)
+def test_one_signature_by_one_of_the_keys_is_enough(signers: list[str], keys: list[str]) -> None:
+    headers = signing.headers(signers, "msg_1", NOW, BODY)
+    assert receive(keys, headers, BODY, NOW).notices[0].id == "n1"
+    with pytest.raises(signing.InvalidSignature):
+        receive(keys, headers, BODY + b" ", NOW)
+
+
+@pytest.mark.parametrize("keys", [[], [OTHER], PAIR, signing.public_key(OTHER_PAIR), [SECRET, "whpk_x"], ["", SECRET]])
+def test_keys_that_do_not_fit_accept_nothing(keys: list[str]) -> None:
+    with pytest.raises(signing.InvalidSignature):
+        receive(keys, signing.headers([SECRET, PAIR], "msg_1", NOW, BODY), BODY, NOW)
+
+
 @pytest.mark.parametrize("secret", ["whsec_ä", "whsec_!", "whsec_a", "\ud800"])
 def test_a_secret_that_is_none_accepts_nothing(secret: str) -> None:
     with pytest.raises(signing.InvalidSignature):
@@ -193,6 +230,13 @@ def test_a_signed_body_that_is_no_json_is_refused(body: bytes) -> None:
         received(body)
 
 
+@pytest.mark.parametrize("others", [[], [EVENT]])
+def test_a_test_event_asks_nothing(others: list[Any]) -> None:
+    body = [{"type": "io.rescind.test", "id": "t", "data": {"partner": "acme"}}, *others]
+    assert [notice.id for notice in received(json.dumps(body).encode()).notices] == ["n1"] * len(others)
+    assert received(json.dumps(body[0]).encode()).notices == ()
+
+
 def test_an_empty_batch_asks_nothing() -> None:
     assert received(b"[]").notices == ()
 
@@ -229,3 +273,20 @@ def test_whatever_the_headers_hold_only_the_right_signature_is_accepted(
         return
     assert {name.lower(): value for name, value in headers.items()}.items() >= GOOD.items()
     assert (body, secret) == (BODY, SECRET)
+
+
+def test_a_callback_is_signed_as_standard_webhooks_asks() -> None:
+    headers, body = callback(SECRET, "cb_1", iter([{"notice_id": "n1", "status": "received"}]), NOW)
+    assert json.loads(body) == [{"notice_id": "n1", "status": "received"}]
+    assert signing.verify(SECRET, headers, body, NOW) == "cb_1"
+    assert headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "x", signing.new_private_key(), signing.SECRET + "!", signing.SECRET + "YQ=="],
+    ids=["empty", "short", "private", "not base64", "too short"],
+)
+def test_only_the_signing_secret_signs_a_callback(key: str) -> None:
+    with pytest.raises(InvalidSignature):
+        callback(key, "cb_1", [], NOW)

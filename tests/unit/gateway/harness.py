@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,19 +17,21 @@ import httpx
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
 
-from gateway import Context, Readiness, create_app
-from ledger import Entry, KeyStore, Ledger, Role
+from gateway import Context, Readiness, Trial, Turns, create_app
+from gateway.sessions import COOKIE
+from ledger import DisclosureIndex, Entry, KeyStore, Ledger, Role
 from streams.cloudevents import Envelope, decode
-from streams.errors import LogUnavailable
-from streams.events import Action, Data, Notice, NoticesIssued, PartnerRegistered
-from streams.records import Position, Record, TopicPartition, record
+from streams.errors import LogUnavailable, Undecodable
+from streams.events import Action, Data, Notice, NoticesIssued, Partner, PartnerRegistered
+from streams.records import Message, Position, Record, TopicPartition, record
 from streams.sealing import Sealer
 from streams.settings import Settings
-from streams.topics import ALL, NOTICES, PARTNERS
+from streams.topics import ALL, DISCLOSURES, NOTICES, PARTNERS
+from streams.witness import Witness
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROBLEM = "application/problem+json"
-_PARTITIONS = {topic.name: topic.partitions for topic in ALL}
+WITNESS = Witness(Fernet.generate_key().decode())
 
 
 def at(minutes: float) -> datetime:
@@ -46,55 +50,98 @@ class TestClock:
 
 
 class MemoryLog:
-    """An `Appender` in memory. What is appended is projected into the ledger at once, unless
-    `projecting` is off; while `failing` it takes nothing."""
+    """An `Appender` in memory. What is appended is projected into every ledger at once, unless
+    `projecting` is off; while `failing` it takes nothing, and while `hanging` it does not even say so."""
 
-    def __init__(self, ledger: Ledger, clock: TestClock) -> None:
-        self._ledger = ledger
+    def __init__(self, clock: TestClock) -> None:
         self._clock = clock
         self._ends: dict[TopicPartition, int] = {}
-        self._waiting: list[Entry] = []
+        self._entries: list[Entry] = []
+        #: With how many entries each has.
+        self._ledgers: dict[Ledger, int] = {}
+        self._messages: list[Message] = []
+        self._indexes: dict[DisclosureIndex, int] = {}
         self.records: list[Record] = []
         self.failing = False
+        self.hanging = False
         self.projecting = True
+        self.counts = {topic.name: topic.partitions for topic in ALL}
+
+    def project_into(self, ledger: Ledger) -> None:
+        """From now on."""
+        self._ledgers[ledger] = len(self._entries)
+
+    def index_into(self, index: DisclosureIndex) -> None:
+        self._indexes[index] = len(self._messages)
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
+        if self.hanging:
+            await asyncio.Event().wait()
         if self.failing:
             raise LogUnavailable("the log takes nothing: the disk is full")
         return self.put(records)
 
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        if self.hanging:
+            await asyncio.Event().wait()
         if self.failing:
             raise LogUnavailable("the log does not answer")
         return {
             TopicPartition(topic, partition): self._ends.get(TopicPartition(topic, partition), 0)
-            for partition in range(_PARTITIONS[topic])
+            for partition in range(self.counts[topic])
         }
+
+    async def partitions(self, topic: str) -> int:
+        if self.failing:
+            raise LogUnavailable("the log does not answer")
+        return self.counts[topic]
 
     def put(self, records: Sequence[Record]) -> list[Position]:
         positions = []
         for item in records:
             partition = item.partition
             if partition is None:
-                partition = zlib.crc32(item.key or b"") % _PARTITIONS[item.topic]
+                partition = zlib.crc32(item.key or b"") % self.counts[item.topic]
             tp = TopicPartition(item.topic, partition)
             offset = self._ends.get(tp, 0)
             self._ends[tp] = offset + 1
             positions.append(Position(*tp, offset))
             self.records.append(item)
-            self._waiting.append(Entry(*tp, offset, self._clock.now, decode(item.value, item.headers)))
+            self._entries.append(Entry(*tp, offset, self._clock.now, _decoded(item)))
+            if item.topic == DISCLOSURES.name:
+                self._messages.append(Message(*tp, offset, 0.0, item.headers, item.key, item.value))
         if self.projecting:
             self.project()
         return positions
 
     def project(self) -> None:
-        """Let the ledger catch up."""
-        self._ledger.apply(self._waiting)
-        self._waiting.clear()
+        """Let the ledgers catch up."""
+        for ledger, known in self._ledgers.items():
+            ledger.apply([entry for entry in self._entries[known:] if entry.topic != DISCLOSURES.name])
+            self._ledgers[ledger] = len(self._entries)
+        for index, known in self._indexes.items():
+            ends = {tp: end for tp, end in self._ends.items() if tp.topic == DISCLOSURES.name}
+            index.apply(self._messages[known:], ends)
+            self._indexes[index] = len(self._messages)
 
     def events(self, topic: str) -> list[Envelope]:
         """What stands in a topic, decoded, in the order in which it was appended."""
         return [decode(item.value, item.headers) for item in self.records if item.topic == topic]
+
+
+def _decoded(item: Record) -> Envelope | None:
+    try:
+        return decode(item.value, item.headers)
+    except Undecodable:
+        return None  # what the intake sets aside
+
+
+async def not_sent(partner: Partner, webhook_id: str) -> Trial:
+    """In the place of a partner that takes everything."""
+    return Trial(
+        ok=True, outcome="accepted", explanation=("It takes it.",), webhook_id=webhook_id, status=200,
+        duration_ms=1.5, address="192.0.2.1:443", acknowledgements=0, reply="",
+    )  # fmt: skip
 
 
 @dataclass
@@ -106,6 +153,7 @@ class Gateway:
     http: httpx.AsyncClient
     log: MemoryLog
     ledger: Ledger
+    index: DisclosureIndex
     keys: KeyStore
     clock: TestClock
     readiness: list[Readiness]
@@ -143,7 +191,7 @@ class Gateway:
             "url": f"https://{name}.example/hook",
             "purposes": ("ai-training",),
             "lane": lane,
-            "sealed_secret": "sealed",
+            "secrets": [{"scheme": "v1", "sealed": "sealed"}],
             "created_at": self.clock.now,
             "updated_at": self.clock.now,
         }
@@ -173,34 +221,57 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway_in(
-    directory: Path, settings: Mapping[str, Any] | None = None, *, raise_app_exceptions: bool = True, **changes: Any
+    directory: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    log: MemoryLog | None = None,
+    raise_app_exceptions: bool = True,
+    **changes: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway over files in a directory; `changes` go into its context."""
+    """A gateway over files in a directory, with a log of its own or another's; `changes` go into its context."""
     clock = TestClock()
     ledger = Ledger.open(directory / "ledger.sqlite", patience=0.0)
     keys = KeyStore.open(directory / "keys.sqlite", patience=0.0)
-    log = MemoryLog(ledger, clock)
+    log = log or MemoryLog(clock)
+    log.project_into(ledger)
+    index = DisclosureIndex.open(directory / "disclosures.sqlite")
+    log.index_into(index)
     readiness = [Readiness(ready=True)]
     numbers = itertools.count(1)
     context = Context(
         settings=Settings(data_dir=directory, **(settings or {})),
         ledger=ledger,
+        disclosures=index,
         keys=keys,
         appender=log,
         sealer=Sealer(Fernet.generate_key().decode()),
         clock=clock,
         new_id=lambda: f"id-{next(numbers)}",
         ready=lambda: readiness[0],
+        registering=Turns(directory / "registering.lock"),
+        try_partner=not_sent,
+        public_keys=WITNESS.public,
         catch_up=0.0,
+        settle=0.0,
     )
     app = create_app(replace(context, **changes))
     transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://rescind.test") as http:
-            yield Gateway(app.state.context, app, http, log, ledger, keys, clock, readiness)
+            yield Gateway(app.state.context, app, http, log, ledger, index, keys, clock, readiness)
     finally:
         keys.close()
+        index.close()
         ledger.close()
+
+
+async def logged_in(gateway: Gateway, role: Role = Role.OPERATOR, partner: str | None = None) -> str:
+    """Log in as a browser does, and keep the cookie. The token that forms of this session must bring."""
+    answer = await gateway.http.post("/dashboard/login", data={"key": gateway.key(role, partner)})
+    assert answer.status_code == 303, answer.text
+    said = gateway.context.sealer.open(gateway.http.cookies[COOKIE])
+    token: str = json.loads(said)["token"]
+    return token
 
 
 def problem(response: httpx.Response, status: int, slug: str | None = None) -> dict[str, Any]:

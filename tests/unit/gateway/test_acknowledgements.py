@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from ledger import NoticeStatus
-from streams.events import Acknowledged
-from streams.topics import ACKNOWLEDGEMENTS
+from streams.events import Acknowledged, Action, Notice, NoticesIssued
+from streams.topics import ACKNOWLEDGEMENTS, NOTICES
 from tests.unit.gateway.harness import NOON, Gateway, at, problem
 
 URL = "/v1/acknowledgements"
@@ -25,6 +25,25 @@ def said(number: int = 1, status: str = "completed", **fields: Any) -> dict[str,
     if status == "refused":
         body["reason"] = "legal_hold"
     return body | fields
+
+
+def foreign(vocabulary: str, code: Any, **fields: Any) -> dict[str, Any]:
+    return {"notice_id": "n-acme-1", "vocabulary": vocabulary, "code": code} | fields
+
+
+def notice_of(number: int, action: str) -> Notice:
+    return Notice(
+        id=f"n-acme-{number}",
+        cause_id="c",
+        toggle_id="t",
+        action=Action(action),
+        subject=f"user:{number}",
+        purpose="ai-training",
+        occurred_at=NOON,
+        issued_at=NOON,
+        receive_by=at(10),
+        complete_by=at(60),
+    )
 
 
 async def send(gateway: Gateway, body: Any, partner: str = "acme") -> httpx.Response:
@@ -154,7 +173,18 @@ BAD: list[tuple[str, Any, str]] = [
     ("an unknown reason", said(status="refused", reason="because"), "/reason"),
     ("an unknown field", said(partner="other"), "/partner"),
     ("no notice", {"status": "received"}, "/notice_id"),
-    ("no status", {"notice_id": "n-acme-1"}, "/status"),
+    ("no status", {"notice_id": "n-acme-1"}, ""),
+    ("a code of no vocabulary, and no status", {"notice_id": "n-acme-1", "code": "3"}, ""),
+    ("a vocabulary without a code", {"notice_id": "n-acme-1", "vocabulary": "drop"}, ""),
+    ("a code that the vocabulary has not", foreign("drop", "1"), ""),
+    ("a code that is a number", foreign("drop", 3), "/code"),
+    ("a code that is too long", said(code="x" * 201), "/code"),
+    ("an empty code", said(code=""), "/code"),
+    ("another vocabulary", foreign("klingon", "3"), "/vocabulary"),
+    ("a vocabulary beside a status", said(vocabulary="drop", code="3"), ""),
+    ("a vocabulary beside an outcome", foreign("drop", "3", outcome="deleted"), ""),
+    ("a vocabulary beside a reason", foreign("drop", "2", reason="exempt"), ""),
+    ("expected of what a code says is done", foreign("drop", "3", expected_by="2026-02-01T00:00:00Z"), ""),
     ("a notice that is a number", said(notice_id=1), "/notice_id"),
     ("an empty notice", said(notice_id=""), "/notice_id"),
     ("a notice that is too long", said(notice_id="x" * 129), "/notice_id"),
@@ -232,9 +262,13 @@ DIFFERENT = [
     said(1, evidence={"rows": 4}),
     said(1, status="in_progress"),
     said(1, status="in_progress", expected_by="2026-02-01T00:00:00Z"),
-    said(1, status="in_progress", expected_by="2026-02-02T00:00:00Z"),
+    said(1, status="in_progress", expected_by="2026-02-02T00:00:00Z", detail="a backup"),
     said(1, status="refused", reason="exempt"),
     said(1, status="refused", reason="other"),
+    said(1, code="3"),
+    foreign("drop", "3"),
+    foreign("drp", "denied/other"),
+    foreign("drp", "denied/suspected_fraud"),
     said(2),
 ]
 
@@ -243,6 +277,54 @@ async def test_what_says_something_else_has_another_id(gateway: Gateway) -> None
     for body in DIFFERENT:
         assert (await send(gateway, body)).status_code == 202
     assert len({event.id for event in gateway.log.events(ACKNOWLEDGEMENTS.name)}) == len(DIFFERENT)
+
+
+async def test_what_was_promised_moves_with_a_reason(gateway: Gateway) -> None:
+    def promise(day: int, **more: Any) -> dict[str, Any]:
+        return said(1, status="in_progress", expected_by=f"2026-02-0{day}T00:00:00Z", **more)
+
+    for body in (promise(1), promise(1), promise(2, detail="a backup")):
+        assert (await send(gateway, body)).status_code == 202
+    found = problem(await send(gateway, promise(3)), 422, "not-accepted")
+    assert found["errors"][0]["result"] == "unexplained"
+    assert gateway.ledger.notices(["n-acme-1"])["n-acme-1"].expected_by == datetime(2026, 2, 2, tzinfo=UTC)
+
+
+async def test_evidence_is_shown_with_what_it_is_for(gateway: Gateway) -> None:
+    await send(gateway, said(1, evidence={"rows": 3}))
+    assert gateway.ledger.timeline("user:1")[-1].detail["evidence"] == {"rows": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "because"),
+    [
+        (foreign("drop", "3"), "completed", "deleted"),
+        (foreign("drop", "2"), "refused", "exempt"),
+        (foreign("opendsr", "completed"), "completed", "deleted"),
+        (foreign("opendsr", "in_progress", expected_by="2026-02-01T00:00:00Z"), "in_progress", None),
+        (foreign("drp", "denied/suspected_fraud", detail="a bot"), "refused", "other"),
+        (said(code="ACME-17"), "completed", "deleted"),
+    ],
+)
+async def test_a_partner_s_own_word_is_kept_beside_ours(
+    gateway: Gateway, body: dict[str, Any], status: str, because: str | None
+) -> None:
+    assert (await send(gateway, body)).status_code == 202
+    (data,) = recorded(gateway)
+    assert (data.status, data.outcome or data.reason) == (status, because)
+    assert (data.vocabulary, data.code) == (body.get("vocabulary"), body["code"])
+    assert statuses(gateway, [1]) == [status]
+    detail = gateway.ledger.timeline("user:1")[-1].detail
+    assert (detail["vocabulary"], detail["code"]) == (body.get("vocabulary"), body["code"])
+
+
+async def test_a_foreign_outcome_of_something_else_completes_nothing(gateway: Gateway) -> None:
+    resume = notice_of(5, "resume")
+    gateway.happened(NOTICES.name, "pack-resume", NoticesIssued(partner="acme", lane=0, notices=(resume,)), 0)
+    found = problem(await send(gateway, foreign("drop", "3", notice_id=resume.id)), 422, "not-accepted")
+    assert found["errors"][0]["result"] == "wrong_outcome"
+    assert (await send(gateway, foreign("drp", "fulfilled", notice_id=resume.id))).status_code == 202
+    assert recorded(gateway)[0].outcome == "resumed"
 
 
 async def test_the_same_time_in_another_zone_is_the_same_acknowledgement(gateway: Gateway) -> None:
@@ -302,3 +384,54 @@ async def test_a_log_that_takes_nothing_means_503_and_nothing_accepted(gateway: 
 async def test_a_key_of_a_partner_that_is_not_registered_owns_nothing(gateway: Gateway) -> None:
     found = problem(await send(gateway, said(1), partner="stranger"), 422, "not-accepted")
     assert found["errors"][0]["result"] == "not_yours"
+
+
+# -- more time
+
+
+MORE: dict[str, Any] = {"status": "in_progress", "extend": True, "detail": "many copies"}
+
+
+def extendable(gateway: Gateway) -> None:
+    """Notice 9, due after an hour, and after two if it is extended."""
+    notice = Notice(
+        id="n-acme-9", cause_id="c", toggle_id="t", action=Action.ERASE, subject="user:9", purpose="ai-training",
+        occurred_at=NOON, issued_at=NOON, receive_by=at(10), complete_by=at(60), extended_complete_by=at(120),
+    )  # fmt: skip
+    gateway.happened(NOTICES.name, "pack-9", NoticesIssued(partner="acme", lane=0, notices=(notice,)), partition=0)
+
+
+async def results(gateway: Gateway, *bodies: dict[str, Any]) -> list[tuple[str, str | None]]:
+    answer = await send(gateway, list(bodies))
+    assert answer.status_code == 202
+    return [(result["result"], result["detail"]) for result in answer.json()["results"]]
+
+
+async def test_more_time_is_asked_for_once(gateway: Gateway) -> None:
+    extendable(gateway)
+    granted = ("accepted", "it is extended until 2026-01-01T14:00:00Z")
+    assert await results(gateway, said(9, **MORE), said(1, **MORE)) == [
+        granted, ("not_extended", "its clock cannot be extended")
+    ]  # fmt: skip
+    # A repetition after a lost answer is no second request.
+    gateway.clock.now = at(70)
+    assert await results(gateway, said(9, **MORE)) == [granted]
+    assert await results(gateway, said(9, **MORE | {"detail": "still"})) == [
+        ("not_extended", "it was extended already")
+    ]
+    assert len(recorded(gateway)) == 4
+    assert statuses(gateway, (1, 9)) == ["in_progress", "in_progress"]
+
+
+async def test_more_time_is_asked_for_before_the_deadline(gateway: Gateway) -> None:
+    extendable(gateway)
+    gateway.clock.now = at(60)
+    assert await results(gateway, said(9, **MORE)) == [("not_extended", "its deadline had passed")]
+    assert statuses(gateway, [9]) == ["in_progress"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"status": "received"}, {"detail": None}, {"detail": " "}, {"extend": "yes"}, {"extend": None}]
+)
+async def test_more_time_needs_a_reason(gateway: Gateway, changes: dict[str, Any]) -> None:
+    problem(await send(gateway, said(1, **MORE | changes)), 422, "invalid")

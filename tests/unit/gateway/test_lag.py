@@ -1,4 +1,4 @@
-"""Lag for operators and for partners, health for load balancers, metrics for Prometheus."""
+"""Lag for operators and for partners, metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import Readiness
 from streams.events import Acknowledged, AckStatus, BatchDelivered, BatchFailed, Outcome
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES
 from tests.unit.gateway.harness import Gateway, at, gateway_in, problem
@@ -111,38 +109,6 @@ async def test_an_empty_ledger_has_no_lag(gateway: Gateway) -> None:
     assert set(body["totals"].values()) == {0}
 
 
-# -- health
-
-
-async def test_a_process_that_answers_is_alive_whatever_else(gateway: Gateway) -> None:
-    gateway.log.failing = True
-    gateway.readiness[0] = Readiness(ready=False)
-    answer = await gateway.http.get("/health/live")
-    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
-
-
-async def test_ready_is_200(gateway: Gateway) -> None:
-    answer = await gateway.http.get("/health/ready")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
-
-
-@pytest.mark.parametrize("reasons", [("acting is recovering", "recording stopped"), ()])
-async def test_not_ready_is_503_and_says_why(gateway: Gateway, reasons: tuple[str, ...]) -> None:
-    gateway.readiness[0] = Readiness(ready=False, reasons=reasons)
-    answer = await gateway.http.get("/health/ready")
-    found = problem(answer, 503, "not-ready")
-    assert [error["detail"] for error in found.get("errors", [])] == list(reasons)
-    assert all(reason in found["detail"] for reason in reasons)
-    assert answer.headers["retry-after"] == "1"
-
-
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-async def test_load_balancers_may_ask_by_head(gateway: Gateway, path: str) -> None:
-    assert (await gateway.http.head(path)).status_code == 200
-    gateway.readiness[0] = Readiness(ready=False)
-    assert (await gateway.http.head("/health/ready")).status_code == 503
-
-
 # -- metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -155,7 +121,7 @@ async def samples(gateway: Gateway) -> Samples:
     found: Samples = {}
     for family in text_string_to_metric_families(answer.text):
         assert family.documentation, family.name
-        assert family.type in ("gauge", "counter"), family.name
+        assert family.type in ("gauge", "counter", "histogram"), family.name
         for sample in family.samples:
             place = (sample.name, tuple(sorted(sample.labels.items())))
             assert place not in found, f"{place} is there twice"
@@ -169,7 +135,7 @@ def labels(**values: str) -> tuple[tuple[str, str], ...]:
 
 async def test_metrics_of_an_empty_ledger_are_zero(gateway: Gateway) -> None:
     found = await samples(gateway)
-    for name in ("rescind_subjects_opted_out", "rescind_messages_poisoned", "rescind_toggles_accepted_total"):
+    for name in ("rescind_subjects_opted_out", "rescind_messages_poisoned_total", "rescind_toggles_accepted_total"):
         assert found[name, ()] == 0
 
 
@@ -184,11 +150,15 @@ async def test_metrics_show_each_partner(gateway: Gateway) -> None:
     found = await samples(gateway)
     assert found["rescind_notices_open", labels(partner="stuck")] == 2
     assert found["rescind_backlog_notices", labels(partner="fine")] == 0
-    assert found["rescind_oldest_open_seconds", labels(partner="stuck")] == 3660
+    assert found["rescind_notices_undeliverable", labels(partner="fine")] == 0
+    assert found["rescind_messages_poisoned_open", labels()] == 0
+    assert found["rescind_oldest_open_seconds", labels(partner="stuck", kind="erase", clock="receive")] == 3660
+    assert found["rescind_oldest_open_seconds", labels(partner="slow", kind="erase", clock="receive")] == 0
+    assert found["rescind_oldest_open_seconds", labels(partner="slow", kind="erase", clock="complete")] == 3660
     assert found["rescind_notices_overdue", labels(partner="stuck", clock="receive")] == 2
     assert found["rescind_notices_overdue", labels(partner="slow", clock="complete")] == 1
-    assert ("rescind_lag_seconds", labels(partner="fine", clock="complete", quantile="0.95")) in found
-    assert ("rescind_lag_seconds", labels(partner="stuck", clock="complete", quantile="0.95")) not in found
+    assert ("rescind_lag_seconds", labels(partner="fine", clock="complete", percentile="95")) in found
+    assert ("rescind_lag_seconds", labels(partner="stuck", clock="complete", percentile="95")) not in found
     states = {
         dict(place)["partner"]: dict(place)["state"]
         for (name, place), value in found.items()
@@ -241,3 +211,27 @@ async def test_asking_often_keeps_few_files_open(gateway: Gateway) -> None:
 async def scrape(gateway: Gateway, count: int) -> None:
     answers: list[Any] = await asyncio.gather(*(gateway.http.get("/metrics") for _ in range(count)))
     assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_one_partner_is_told_of_each_kind_over_each_window(gateway: Gateway) -> None:
+    four_states(gateway)
+    row = (await gateway.http.get("/v1/lag/fine", headers=gateway.operator)).json()
+    assert [window["window"] for window in row["windows"]] == ["1h", "24h", "7d", "30d"]
+    assert [(kind["kind"], kind["open"]) for kind in row["kinds"]] == [("stop", 0), ("erase", 0), ("resume", 0)]
+    erase = row["kinds"][1]
+    assert [(window["arrived"], window["answered"]) for window in erase["windows"]] == [(2, 2)] * 4
+    assert erase["windows"][3]["complete_lag"]["count"] == 2
+    assert (await gateway.http.get("/v1/lag/fine", headers=gateway.partner("fine"))).json() == row
+    problem(await gateway.http.get("/v1/lag/fine", headers=gateway.partner("slow")), 404, "unknown-partner")
+    problem(await gateway.http.get("/v1/lag/nobody", headers=gateway.operator), 404, "unknown-partner")
+
+
+async def test_the_window_is_chosen(gateway: Gateway) -> None:
+    four_states(gateway)
+    gateway.clock.now = at(60 * 30)
+    for window, count in (("1h", 0), ("24h", 0), ("7d", 2)):
+        answer = await gateway.http.get("/v1/lag", params={"window": window}, headers=gateway.operator)
+        (fine,) = [row for row in answer.json()["partners"] if row["partner"] == "fine"]
+        assert fine["complete_lag"]["count"] == count
+        assert [each["window"] for each in fine["windows"]] == [window]
+    problem(await gateway.http.get("/v1/lag", params={"window": "2h"}, headers=gateway.operator), 422, "invalid")

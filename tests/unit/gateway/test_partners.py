@@ -14,7 +14,7 @@ import pytest
 from ledger import Role
 from streams.errors import StorageUnusable
 from streams.events import Partner, PartnerChanged, PartnerRegistered, PartnerRemoved, PartnerStatus
-from streams.topics import LANES, PARTNERS
+from streams.topics import LANES, NOTICES, PARTNERS
 from tests.unit.gateway.harness import Gateway, at, gateway_in, problem
 
 URL = "/v1/partners"
@@ -49,6 +49,17 @@ def written(gateway: Gateway) -> list[Partner]:
     return [data for data in found if isinstance(data, Partner)]
 
 
+def clock(within: str, **others: str) -> dict[str, Any]:
+    """As a clock is shown."""
+    return {"within": within, "extension": None, "calendar": None, "time_zone": "UTC"} | others
+
+
+def opened(gateway: Gateway, partner: Partner) -> str:
+    """Its only secret."""
+    (secret,) = partner.secrets
+    return gateway.context.sealer.open(secret.sealed)
+
+
 # -- registering
 
 
@@ -65,12 +76,25 @@ async def test_a_registration_gives_a_lane_a_secret_and_a_key(gateway: Gateway) 
         "subject_kinds": [],
         "lane": 0,
         "batch_size": 100,
-        "receive_within": 86_400,
-        "complete_within": 30 * 86_400,
+        "receive_within": clock("PT24H"),
+        "complete_within": clock("P30D"),
+        "clocks": {"stop": None, "erase": None, "resume": None},
+        "watch": None,
+        "suspend_exports_when_overdue": False,
         "status": "active",
+        "draining_since": None,
         "created_at": "2026-01-01T12:00:00Z",
         "updated_at": "2026-01-01T12:00:00Z",
         "revision": 1,
+        "status_reason": None,
+        "more_lanes": [],
+        "linger_ms": 50,
+        "gzip": False,
+        "max_requests_per_second": None,
+        "max_in_flight": None,
+        "max_body_bytes": 1048576,
+        "signature_schemes": ["v1"],
+        "signing_keys": [{"scheme": "v1", "public_key": None, "expires_at": None}],
     }
     assert await shown(gateway) == made
 
@@ -86,7 +110,7 @@ async def test_a_secret_is_shown_once_and_sealed_everywhere_else(gateway: Gatewa
     for secret in (made["signing_secret"], made["signing_secret"].removeprefix("whsec_"), made["api_key"]):
         assert secret.encode() not in stored
     (partner,) = written(gateway)
-    assert gateway.context.sealer.open(partner.sealed_secret) == made["signing_secret"]
+    assert opened(gateway, partner) == made["signing_secret"]
 
 
 async def test_every_partner_has_a_lane_a_secret_and_a_key_of_its_own(gateway: Gateway) -> None:
@@ -131,9 +155,32 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("batch size as text", {"batch_size": "100"}, "/batch_size"),
     ("batch size with a fraction", {"batch_size": 10.5}, "/batch_size"),
     ("batch size a boolean", {"batch_size": True}, "/batch_size"),
+    ("no signature", {"signature_schemes": []}, "/signature_schemes"),
+    ("an unknown signature", {"signature_schemes": ["v1", "v2"]}, "/signature_schemes/1"),
+    ("a signature twice", {"signature_schemes": ["v1", "v1"]}, "/signature_schemes"),
+    ("signatures a text", {"signature_schemes": "v1"}, "/signature_schemes"),
+    ("signatures null", {"signature_schemes": None}, "/signature_schemes"),
+    ("a secret of its own choice", {"secrets": []}, "/secrets"),
     ("a clock of no time", {"receive_within": 0}, "/receive_within"),
     ("a clock that runs backwards", {"complete_within": -1}, "/complete_within"),
     ("a clock beyond the calendar", {"complete_within": 2**62}, "/complete_within"),
+    ("a clock that is no period", {"complete_within": "1 month"}, "/complete_within"),
+    (
+        "a clock by an unknown calendar",
+        {"complete_within": {"within": "P1M", "calendar": "XX"}},
+        "/complete_within/calendar",
+    ),
+    (
+        "a clock in an unknown zone",
+        {"complete_within": {"within": "P1M", "time_zone": "X"}},
+        "/complete_within/time_zone",
+    ),
+    ("a receipt that is extended", {"receive_within": {"within": "P1D", "extension": "P1D"}}, "/receive_within"),
+    ("reminders out of order", {"watch": {"remind": [0.9, 0.5]}}, "/watch/remind"),
+    ("too many reminders", {"watch": {"remind": [0.1, 0.2, 0.3, 0.4]}}, "/watch/remind"),
+    ("at risk when it is late", {"watch": {"at_risk": 1.0}}, "/watch/at_risk"),
+    ("a clock of an unknown kind", {"clocks": {"forget": {"complete": "P1M"}}}, "/clocks/forget"),
+    ("a clock of a kind that is none", {"clocks": {"erase": {"complete": "P1M2D"}}}, "/clocks/erase/complete"),
     ("a clock beyond 64 bits", {"complete_within": 1e30}, "/complete_within"),
 ]
 
@@ -186,7 +233,7 @@ async def test_of_many_registrations_of_one_id_at_once_one_wins(gateway: Gateway
     (winner,) = [answer.json() for answer in answers if answer.status_code == 201]
     assert (await shown(gateway))["name"] == winner["name"]
     (partner,) = written(gateway)
-    assert gateway.context.sealer.open(partner.sealed_secret) == winner["signing_secret"]
+    assert opened(gateway, partner) == winner["signing_secret"]
 
 
 async def test_registrations_at_once_get_lanes_of_their_own(gateway: Gateway) -> None:
@@ -206,6 +253,13 @@ async def test_when_all_lanes_are_taken_nobody_else_fits(gateway: Gateway) -> No
     fill(gateway)
     problem(await add(gateway), 409, "no-lane")
     assert not [key for key in gateway.keys.list() if key.partner == "acme"]
+
+
+async def test_lanes_that_are_added_meanwhile_are_for_new_partners(gateway: Gateway) -> None:
+    fill(gateway)
+    gateway.log.counts[NOTICES.name] += 2
+    assert [(await add(gateway, id=name)).json()["lane"] for name in ("one", "two")] == [LANES, LANES + 1]
+    assert f"all {LANES + 2} lanes" in problem(await add(gateway, id="three"), 409, "no-lane")["detail"]
 
 
 async def test_a_removed_partner_gives_its_lane_back_when_no_other_was_never_used(gateway: Gateway) -> None:
@@ -237,8 +291,10 @@ CHANGES: list[dict[str, Any]] = [
     {"subject_kinds": ["user", "blog"]},
     {"subject_kinds": []},
     {"batch_size": 1},
-    {"receive_within": 60},
-    {"complete_within": 3600},
+    {"receive_within": clock("PT1H")},
+    {"complete_within": clock("P1M", extension="P2M", calendar="IE", time_zone="Europe/Dublin")},
+    {"clocks": {"stop": None, "erase": {"receive": None, "complete": clock("15 business days")}, "resume": None}},
+    {"watch": {"at_risk": 0.5, "remind": [0.25]}},
     {"status": "paused"},
     {"status": "active"},
     {"name": "Acme Labs", "batch_size": 7, "status": "paused"},
@@ -256,15 +312,16 @@ async def test_a_change_changes_that_and_nothing_else(gateway: Gateway, changes:
     assert await shown(gateway) == after
     event = written(gateway)[-1]
     assert isinstance(event, PartnerChanged)
-    assert gateway.context.sealer.open(event.sealed_secret) == made["signing_secret"]
+    assert opened(gateway, event) == made["signing_secret"]
 
 
 async def test_changes_at_once_are_all_kept(gateway: Gateway) -> None:
     await add(gateway)
-    fields = [{"name": "New"}, {"batch_size": 5}, {"receive_within": 60}, {"complete_within": 600}]
+    fields = [{"name": "New"}, {"batch_size": 5}, {"receive_within": 60}, {"complete_within": "P1M"}]
     await asyncio.gather(*(patch(gateway, changes) for changes in fields))
     after = await shown(gateway)
-    assert {"name": "New", "batch_size": 5, "receive_within": 60, "complete_within": 600}.items() <= after.items()
+    clocks = {"receive_within": clock("PT1M"), "complete_within": clock("P1M")}
+    assert ({"name": "New", "batch_size": 5} | clocks).items() <= after.items()
     assert after["revision"] == 5
 
 
@@ -291,8 +348,15 @@ async def test_a_change_of_nothing_is_a_mistake(gateway: Gateway) -> None:
         ({"id": "other"}, "/id"),
         ({"lane": 1}, "/lane"),
         ({"sealed_secret": "x"}, "/sealed_secret"),
+        ({"secrets": []}, "/secrets"),
+        ({"signature_schemes": ["v1a"]}, "/signature_schemes"),
         ({"status": "removed"}, "/status"),
-        ({"status": "suspended"}, "/status"),
+        ({"status": "suspended"}, ""),
+        ({"status_reason": "because"}, ""),
+        ({"status": "paused", "status_reason": " "}, "/status_reason"),
+        ({"status": "paused", "status_reason": "two\nlines"}, "/status_reason"),
+        ({"draining": "yes"}, "/draining"),
+        ({"draining_since": "2026-01-01T12:00:00Z"}, "/draining_since"),
         ({"status": "PAUSED"}, "/status"),
         ({"url": "https://localhost/"}, "/url"),
         ({"url": ""}, "/url"),
@@ -478,3 +542,16 @@ async def test_what_is_registered_says_when(gateway: Gateway) -> None:
     (partner,) = written(gateway)
     assert isinstance(partner, PartnerRegistered)
     assert partner.created_at == partner.updated_at == gateway.clock.now
+
+
+async def test_limits_are_set_at_registration_and_changed_live(gateway: Gateway) -> None:
+    limits = {"lanes": 3, "gzip": True, "max_requests_per_second": 5, "max_in_flight": 2, "max_body_bytes": 65536}
+    made = (await add(gateway, **limits)).json()
+    assert (made["lane"], made["more_lanes"], made["gzip"], made["max_requests_per_second"]) == (0, [1, 2], True, 5)
+    changes = {"max_requests_per_second": None, "max_in_flight": 1, "linger_ms": 0}
+    answer = await gateway.http.patch(f"{URL}/acme", headers=gateway.operator, json=changes)
+    changed = answer.json()
+    assert [changed[name] for name in changes] == [None, 1, 0]
+    assert changed["max_body_bytes"] == 65536
+    refused = await gateway.http.patch(f"{URL}/acme", headers=gateway.operator, json={"lanes": 2})
+    assert refused.status_code == 422

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from gateway.registering import check_url, free_lane
+from gateway.registering import check_url, free_lanes
 from streams.events import Partner, PartnerStatus
 from tests.unit.gateway.harness import NOON
 
@@ -131,8 +132,27 @@ def test_private_addresses_are_for_development_only(url: str) -> None:
     assert check_url(url, allow_private=True) == url
 
 
-def partner(name: str, lane: int, status: PartnerStatus = PartnerStatus.ACTIVE) -> Partner:
-    fields: dict[str, Any] = {"url": "https://p.example/", "purposes": ("ai",), "sealed_secret": "x"}
+ALLOWED = [ip_network(network) for network in ("10.1.0.0/16", "fd00::/8", "127.0.0.0/8")]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://10.1.2.3/", "https://[fd00::1]/", "https://[::ffff:10.1.2.3]/", "https://localhost/", *GOOD]
+)
+def test_what_is_in_an_allowed_network_is_taken_by_https(url: str) -> None:
+    assert check_url(url, allow_private=False, networks=ALLOWED) == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.1.2.3/", "https://10.2.0.0/", "https://[fc00::1]/", "https://169.254.169.254/", "https://127.1/"]
+)
+def test_an_allowed_network_allows_nothing_else(url: str) -> None:
+    with pytest.raises(ValueError, match=r"public address|development|neither a host name"):
+        check_url(url, allow_private=False, networks=ALLOWED)
+
+
+def partner(name: str, lane: int, status: PartnerStatus = PartnerStatus.ACTIVE, **more: Any) -> Partner:
+    secrets = [{"scheme": "v1", "sealed": "x"}]
+    fields: dict[str, Any] = {"url": "https://p.example/", "purposes": ("ai",), "secrets": secrets} | more
     return Partner(id=name, name=name, lane=lane, status=status, created_at=NOON, updated_at=NOON, **fields)
 
 
@@ -157,4 +177,11 @@ REMOVED = PartnerStatus.REMOVED
 def test_a_lane_never_used_comes_first_and_then_one_whose_partner_is_gone_and_owes_nothing(
     partners: list[Partner], owing: set[str], expected: int | None
 ) -> None:
-    assert free_lane(partners, owing, 3) == expected
+    assert free_lanes(partners, owing, 3) == (None if expected is None else (expected,))
+
+
+def test_a_wide_partner_gets_lanes_that_nobody_needs_and_new_ones_first() -> None:
+    partners = [partner("a", lane=1, more_lanes=(4,)), partner("b", lane=2, status=PartnerStatus.REMOVED)]
+    assert free_lanes(partners, set(), 6, 3) == (0, 3, 5)
+    assert free_lanes(partners, set(), 6, 4) == (0, 3, 5, 2)
+    assert free_lanes(partners, {"b"}, 6, 4) is None

@@ -1,0 +1,161 @@
+"""Lag of partners and kinds of notices, from counters, roll-ups and the indexes of open notices. Read through one
+connection.
+
+A few statements answer for all partners at once: however many notices there are, they look at one row a counter, at
+one a bucket of the hours or days asked for, and at the index entries of what is overdue; and of all this only where
+something changed since it was last asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlite_utils import Database
+
+from ledger.flows import ACTIONS, Flows, Within, changes_of
+from ledger.lag import Health, LagState, Window, state_of
+from ledger.rows import listed
+from ledger.standing import Owing, Standing, Standings
+from ledger.times import maybe_moment
+from ledger.views import KindLag, PartnerLag, WindowLag
+from streams.events import Action, Partner, PartnerStatus
+
+#: The windows by whose rates a state is judged.
+_JUDGED_BY = (Window.HOUR, Window.DAY)
+
+_HEALTH = """SELECT p.value AS id, last_success_at, last_failure_at, last_error, next_attempt_at, consecutive_failures,
+    progress.last_at FROM json_each(?) AS p
+    LEFT JOIN delivery_health AS health ON health.partner = p.value
+    LEFT JOIN progress ON progress.partner = p.value"""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was worked out of one file. An answer is the same with and without."""
+
+    flows: Flows = field(default_factory=Flows)
+    standings: Standings = field(default_factory=Standings)
+
+
+def lag(
+    database: Database,
+    registered: Iterable[Partner],
+    now: datetime,
+    main: Window,
+    windows: Sequence[Window],
+    remembered: Remembered,
+) -> list[PartnerLag]:
+    """One row for each partner that is registered, or still owes something; its own percentiles are over the `main`
+    window, and it and its kinds tell of all of `windows`."""
+    partners = {partner.id: partner for partner in registered}
+    changes = changes_of(database, partners)
+    owing = remembered.standings.of(database, now, changes)
+    health = {row["id"]: row for row in database.query(_HEALTH, [listed(partners)])}
+    flows = {
+        window: remembered.flows.within(database, window, now, changes)
+        for window in dict.fromkeys((main, *_JUDGED_BY, *windows))
+    }
+    rows = [
+        _partner_lag(
+            partner,
+            owing[identity],
+            {window: flow[identity] for window, flow in flows.items()},
+            health[identity],
+            now,
+            main,
+            windows,
+        )
+        for identity, partner in partners.items()
+    ]
+    return [row for row in rows if row.status is not PartnerStatus.REMOVED or row.open]
+
+
+def _partner_lag(
+    registered: Partner,
+    owing: Owing,
+    flows: Mapping[Window, Within],
+    health: Mapping[str, Any],
+    now: datetime,
+    main: Window,
+    windows: Sequence[Window],
+) -> PartnerLag:
+    every, last_success = owing.every, maybe_moment(health["last_success_at"])
+    return PartnerLag(
+        partner=registered.id,
+        name=registered.name,
+        status=registered.status,
+        state=_state(registered, every, flows, health, now),
+        open=every.open,
+        delivered=every.delivered,
+        acknowledged=every.acknowledged,
+        oldest_open_at=every.oldest_open,
+        oldest_open_seconds=_age(every.oldest_open, now),
+        overdue=every.overdue,
+        overdue_receive=every.overdue_receive,
+        overdue_complete=every.overdue_complete,
+        backlog=every.backlog,
+        undeliverable=every.undeliverable,
+        contradictions=every.contradictions,
+        receive_lag=flows[main].every.receive_lag,
+        complete_lag=flows[main].every.complete_lag,
+        last_success_at=last_success,
+        last_failure_at=maybe_moment(health["last_failure_at"]),
+        last_error=health["last_error"],
+        next_attempt_at=maybe_moment(health["next_attempt_at"]),
+        consecutive_failures=health["consecutive_failures"] or 0,
+        windows=tuple([flows[window].every for window in windows]),
+        kinds=tuple(
+            [
+                _kind_lag(kind, standing, tuple([flows[window].kinds[number] for window in windows]), now)
+                for number, (kind, standing) in enumerate(zip(ACTIONS, owing.kinds, strict=True))
+            ]
+        ),
+    )
+
+
+def _state(
+    registered: Partner, every: Standing, flows: Mapping[Window, Within], health: Mapping[str, Any], now: datetime
+) -> LagState:
+    hour, day = (flows[window].every for window in _JUDGED_BY)
+    return state_of(
+        Health(
+            active=registered.status is PartnerStatus.ACTIVE,
+            open=every.open,
+            backlog=every.backlog,
+            overdue=every.overdue,
+            oldest_open_at=every.oldest_open,
+            oldest_queued_at=every.oldest_queued,
+            consecutive_failures=health["consecutive_failures"] or 0,
+            last_success_at=maybe_moment(health["last_success_at"]),
+            last_progress_at=maybe_moment(_latest((health["last_success_at"], health["last_at"]))),
+            oldest_due_at=every.first_due,
+            arrived=(hour.arrived, day.arrived),
+            answered=(hour.answered, day.answered),
+        ),
+        now,
+    )
+
+
+def _kind_lag(kind: Action, standing: Standing, windows: tuple[WindowLag, ...], now: datetime) -> KindLag:
+    return KindLag(
+        kind=kind,
+        open=standing.open,
+        oldest_open_at=standing.oldest_open,
+        oldest_open_seconds=_age(standing.oldest_open, now),
+        overdue=standing.overdue,
+        overdue_receive=standing.overdue_receive,
+        overdue_complete=standing.overdue_complete,
+        backlog=standing.backlog,
+        windows=windows,
+    )
+
+
+def _age(oldest: datetime | None, now: datetime) -> float | None:
+    return None if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
+def _latest(times: Iterable[int | None]) -> int | None:
+    return max((time for time in times if time is not None), default=None)

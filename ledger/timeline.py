@@ -1,0 +1,248 @@
+"""Everything that happened to a subject, in words. Read through one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from ledger.extending import WORDS, Extended
+from ledger.queries import left_out_at
+from ledger.rows import listed
+from ledger.times import moment
+from ledger.views import TimelineEntry
+from streams.deadlines import Step, Told
+
+
+def timeline(database: Database, subject: str) -> list[TimelineEntry]:
+    entries = [
+        *(_toggled(row) for row in database.query("SELECT * FROM toggles WHERE subject = ?", [subject])),
+        *(_decided(row) for row in database.query("SELECT * FROM decisions WHERE subject = ?", [subject])),
+    ]
+    notices = {row["id"]: row for row in database.query("SELECT * FROM notices WHERE subject = ?", [subject])}
+    for row in notices.values():
+        entries.extend(_noticed(row, _stands(row, notices.values())))
+    again = _of_notices(database, "SELECT * FROM places WHERE again IS NOT NULL AND notice_id IN", notices)
+    entries.extend(_asked_again(row, notices[row["notice_id"]]) for row in again)
+    refusals = _of_notices(database, "SELECT * FROM undeliverable WHERE notice_id IN", notices)
+    entries.extend(_refused(row, notices[row["notice_id"]]) for row in refusals)
+    answers = _of_notices(database, "SELECT * FROM acknowledgements WHERE notice_id IN", notices)
+    entries.extend(_acknowledged(row) for row in answers)
+    asked = _of_notices(database, _EXTENSIONS, notices)
+    entries.extend(_extended(row, notices[row["notice_id"]]) for row in asked)
+    for mark in list(_of_notices(database, _MARKS, notices)):
+        notice = notices[mark["notice_id"]]
+        entries.append(_marked(mark, notice))
+        entries.extend(_told(row, notice) for row in database.query(_ESCALATIONS, mark) if _open_at(row["at"], notice))
+    return sorted(entries, key=lambda entry: (entry.at, _RANK[entry.kind], entry.event_id))
+
+
+_RANK = {
+    kind: rank
+    for rank, kind in enumerate(
+        (
+            "toggled",
+            "consent_changed",
+            "deletion_requested",
+            "withdrawal_requested",
+            "notice_issued",
+            "asked_again",
+            "reminded",
+            "delivered",
+            "acknowledged",
+            "extended",
+            "extension_refused",
+            "at_risk",
+            "breached",
+            "escalated",
+            "undeliverable",
+            "cancelled",
+        )
+    )
+}
+_ASKS = {"stop": "to stop using it", "erase": "to stop and delete", "resume": "that it may use it again"}
+
+
+# With the event that told of it first, and what operators were told first from there on.
+_MARKS = """SELECT mark.notice_id, mark.deadline, mark.step, mark.at, event.partner, event.clock, event.offset
+    FROM deadline_marks AS mark JOIN deadline_events AS event ON event.id = mark.event_id
+    WHERE mark.step IN ('at_risk', 'breached') AND mark.notice_id IN"""
+_ESCALATIONS = """SELECT id, MIN(window), at, target, outcome FROM escalations
+    WHERE partner = :partner AND clock = :clock AND step = :step AND up_to >= :offset AND outcome IS NOT 'failed'
+    GROUP BY rule"""
+_EXTENSIONS = """SELECT asked.*, said.at, said.detail FROM extensions AS asked
+    JOIN acknowledgements AS said ON said.notice_id = asked.notice_id AND said.id = asked.id
+    WHERE asked.verdict IS NOT NULL AND asked.notice_id IN"""
+
+
+def _of_notices(database: Database, sql: str, ids: Iterable[str]) -> Iterable[dict[str, Any]]:
+    rows: Iterable[dict[str, Any]] = database.query(f"{sql} (SELECT value FROM json_each(?))", [listed(ids)])
+    return rows
+
+
+def _toggled(row: dict[str, Any]) -> TimelineEntry:
+    return TimelineEntry(
+        at=moment(row["accepted_at"]),
+        kind="toggled",
+        summary=f"The user chose {_words(row['choice'])} for {row['purpose']}.",
+        partner=None,
+        purpose=row["purpose"],
+        event_id=row["id"],
+        detail={"occurred_at": moment(row["occurred_at"]).isoformat(), "source": row["source"]},
+    )
+
+
+def _decided(row: dict[str, Any]) -> TimelineEntry:
+    if row["kind"] == "consent_changed":
+        summary = f"Consent for {row['purpose']} is now {_words(row['choice'])}."
+    elif row["partner"] is None:
+        summary = f"Deletion was requested of every partner registered for {row['purpose']}."
+    else:
+        given = _named(row["datasets"])
+        summary = f"{row['partner']} was given {given} though the user had chosen otherwise; its deletion is requested."
+    return TimelineEntry(
+        at=moment(row["accepted_at"]),
+        kind=row["kind"],
+        summary=summary,
+        partner=row["partner"],
+        purpose=row["purpose"],
+        event_id=row["id"],
+        detail={"toggle_id": row["toggle_id"]},
+    )
+
+
+def _named(datasets: str) -> str:
+    return ", ".join(f"{each['dataset']} {each['version']}" for each in orjson.loads(datasets))
+
+
+def _more(notice: dict[str, Any]) -> str:
+    """How many datasets a notice does not name."""
+    left = notice["datasets_count"] - len(orjson.loads(notice["datasets"]))
+    return f" and {left} more" if left else ""
+
+
+def _stands(resume: dict[str, Any], notices: Iterable[dict[str, Any]]) -> bool:
+    """Does a partner that may use it again have been asked to delete, and took it? Nothing takes that back."""
+    return resume["action"] == "resume" and any(
+        row["action"] == "erase"
+        and (row["partner"], row["purpose"]) == (resume["partner"], resume["purpose"])
+        and row["delivered_at"] is not None
+        and row["issued_at"] <= resume["issued_at"]
+        for row in notices
+    )
+
+
+def _noticed(row: dict[str, Any], stands: bool) -> Iterable[TimelineEntry]:
+    name = row["partner"]
+    but = "; what it was asked to delete before, and took, stands" if stands else ""
+    what = "" if row["datasets"] is None else f", also what is in {_named(row['datasets'])}{_more(row)}"
+    happened = (
+        ("notice_issued", row["issued_at"], f"{name} is asked {_ASKS[row['action']]}{what}{but}."),
+        ("delivered", row["delivered_at"], f"{name} took delivery."),
+        (
+            "cancelled",
+            left_out_at(row),
+            f"The user chose otherwise before {name} took delivery; the notice is cancelled.",
+        ),
+        ("cancelled", row["cancelled_at"], f"{name} was removed; the notice is cancelled."),
+    )
+    for kind, at, summary in happened:
+        if at is not None:
+            yield _of_notice(kind, at, summary, row)
+
+
+def _asked_again(place: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    if place["again"] == "reminder":
+        summary = f"{notice['partner']} is reminded {_ASKS[notice['action']]}."
+        return _of_notice("reminded", place["at"], summary, notice)
+    summary = f"{notice['partner']} is asked again {_ASKS[notice['action']]}: {place['again']} by {place['asked_by']}."
+    return _of_notice("asked_again", place["at"], summary, notice)
+
+
+def _refused(refusal: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    summary = f"{notice['partner']} refuses the notice for good: {refusal['detail']}"
+    return _of_notice("undeliverable", refusal["at"], summary, notice)
+
+
+def _marked(mark: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    if mark["step"] == Step.AT_RISK:
+        summary = f"{notice['partner']} must {mark['clock']} it soon."
+    else:
+        summary = f"{notice['partner']} did not {mark['clock']} it in time."
+    return _of_notice(mark["step"], mark["at"], summary, notice)
+
+
+def _told(escalation: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    became = "told" if escalation["outcome"] == Told.SENT else "maybe told"
+    summary = f"Operators were {became} of {notice['partner']}, by {escalation['target']}."
+    return _of_notice("escalated", escalation["at"], summary, notice)
+
+
+def _open_at(at: int, notice: dict[str, Any]) -> bool:
+    return notice["completed_at"] is None or at < notice["completed_at"]
+
+
+def _extended(request: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    granted = request["verdict"] == Extended.GRANTED
+    what = f"until {_day(notice['extended_complete_by'])}" if granted else f"in vain: {WORDS[request['verdict']]}"
+    summary = f"{notice['partner']} asks for more time, {what}. It says: {request['detail'] or 'nothing'}"
+    return _of_notice("extended" if granted else "extension_refused", request["at"], summary, notice)
+
+
+def _of_notice(kind: str, at: int, summary: str, notice: dict[str, Any]) -> TimelineEntry:
+    return TimelineEntry(
+        at=moment(at),
+        kind=kind,
+        summary=summary,
+        partner=notice["partner"],
+        purpose=notice["purpose"],
+        event_id=notice["id"],
+        detail={"action": notice["action"], "complete_by": moment(notice["due_by"]).isoformat()},
+    )
+
+
+def _acknowledged(row: dict[str, Any]) -> TimelineEntry:
+    return TimelineEntry(
+        at=moment(row["at"]),
+        kind="acknowledged",
+        summary=_answer(row),
+        partner=row["partner"],
+        purpose=None,
+        event_id=row["id"],
+        detail={
+            "notice_id": row["notice_id"],
+            "via": row["via"],
+            "statement": row["statement"],
+            "vocabulary": row["vocabulary"],
+            "code": row["code"],
+            "verdict": row["verdict"],
+            "detail": row["detail"],
+            "expected_by": None if row["expected_by"] is None else moment(row["expected_by"]).isoformat(),
+            "evidence": None if row["evidence"] is None else orjson.loads(row["evidence"]),
+            "occurred_at": moment(row["occurred_at"]).isoformat(),
+        },
+    )
+
+
+def _day(at: int) -> str:
+    return f"{moment(at):%Y-%m-%d %H:%M}Z"
+
+
+def _answer(row: dict[str, Any]) -> str:
+    because = row["outcome"] or row["reason"]
+    words = f"{row['partner']} says {row['status']}" + (f" ({because})" if because else "")
+    if row["verdict"] == "repeated":
+        words += " again"
+    if row["expected_by"] is not None:
+        words += f", to be done by {moment(row['expected_by']):%Y-%m-%d %H:%M} UTC"
+        if row["verdict"] == "applied" and row["detail"]:
+            words += f": {row['detail']}"
+    if row["verdict"] not in (None, "applied", "repeated"):
+        words += f"; recorded as {row['verdict']}"
+    return f"{words}."
+
+
+def _words(choice: str) -> str:
+    return choice.replace("_", "-")

@@ -1,0 +1,157 @@
+"""A test event to a partner, and what its answer means, in plain words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from agents.faults import Fault
+from agents.retrying import Attempt
+from agents.webhooks import Answer, Payload, Sender
+from gateway import Trial
+from rescind.partner import TEST_TYPE
+from streams.clock import Clock
+from streams.cloudevents import SOURCE
+from streams.events import Partner
+from streams.keyring import live_secrets
+from streams.sealing import SealBroken, Sealer
+
+#: Of the time that an attempt may take, so much is slow.
+_SLOW = 1 / 3
+#: Characters of a reply that are shown.
+_SHOWN = 500
+
+#: What to do about an attempt without an answer.
+_NO_ANSWER = {
+    Fault.DNS: "Check the host in the partner's url, and its DNS records.",
+    Fault.ADDRESS: "Webhooks go to public addresses only. Nothing was sent.",
+    Fault.CONNECT: "Nobody listens there, or a firewall is in between.",
+    Fault.TLS: "The certificate must be valid for the host in the partner's url, with its whole chain.",
+    Fault.TIMEOUT: "The partner should take a webhook in at once, answer 2xx, and do the work afterwards.",
+    Fault.BROKEN: "What listens there does not speak HTTP as it should.",
+}
+_SECRET = "The service cannot sign: the sealing key is not the one that this partner's secret was sealed with."  # noqa: S105
+_SIGNATURE = (
+    "If it checks signatures, ours does not hold for it. It must be computed over webhook-id, webhook-timestamp and the"
+    " body as it came, joined by dots; by the signing secret that was shown last, at registration or rotation, without"
+    " `whsec_` and out of base64; and the partner's clock must be right to five minutes."
+)
+_UNKNOWN = (
+    "A notice that is answered like this counts as refused for good. An event of a type that a partner does not know,"
+    f" such as {TEST_TYPE}, it should take and ignore."
+)
+#: What a status says in a word, and what it means.
+_REFUSALS = {
+    **dict.fromkeys((401, 403), ("unauthorized", _SIGNATURE)),
+    **dict.fromkeys((404, 405), ("not_found", "The partner's url must take a POST.")),
+    **dict.fromkeys((400, 413, 422), ("refused", _UNKNOWN)),
+    **dict.fromkeys((429, 503), ("busy", "A notice would be tried again later.")),
+    410: ("gone", "This is how a partner says that it wants no more: at a notice, it would be suspended."),
+}
+
+
+class Trials:
+    """`timeout` is how many seconds the sender's attempts may take."""
+
+    def __init__(self, sender: Sender, sealer: Sealer, clock: Clock, timeout: float) -> None:
+        self._sender = sender
+        self._sealer = sealer
+        self._clock = clock
+        self._timeout = timeout
+
+    async def test(self, partner: Partner, webhook_id: str) -> Trial:
+        """Send one event right now, whatever the partner's status."""
+        now = self._clock()
+        try:
+            secrets = live_secrets(partner, self._sealer, now)
+        except SealBroken:
+            return _trial(webhook_id, "secret", (_SECRET,), Answer(Attempt(None), 0.0))
+        answer = await self._sender.send(partner.url, secrets, webhook_id, _payload(partner, webhook_id, now), now)
+        outcome, said = explained(answer, self._timeout)
+        return _trial(webhook_id, outcome, said, answer)
+
+
+def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
+    """As notices are sent to this partner."""
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": webhook_id,
+        "source": SOURCE,
+        "type": TEST_TYPE,
+        "time": now,
+        "datacontenttype": "application/json",
+        "data": {"partner": partner.id},
+    }
+    single = partner.batch_size == 1
+    body = orjson.dumps(event if single else [event], option=orjson.OPT_UTC_Z)
+    kind = "application/cloudevents+json" if single else "application/cloudevents-batch+json"
+    return Payload(body, kind, partner.gzip)
+
+
+def explained(answer: Answer, timeout: float) -> tuple[str, tuple[str, ...]]:
+    """What happened in a word, and in sentences; the first says it, the others what it means and what to do."""
+    attempt = answer.attempt
+    if attempt.status is None:
+        fault = attempt.fault or Fault.BROKEN
+        return fault, (f"There was no answer: {attempt.error}.", _NO_ANSWER[fault])
+    if attempt.accepted:
+        first = f"The partner takes it: HTTP {attempt.status}, after {_time(answer)}."
+        return "accepted", (first, *_slowness(answer, timeout), _reply(answer))
+    outcome, meaning = _refusal(attempt)
+    said = (f"The partner does not take it: {attempt.error}, after {_time(answer)}.", meaning)
+    return outcome, (*said, *_slowness(answer, timeout))
+
+
+def _refusal(attempt: Attempt) -> tuple[str, str]:
+    status = attempt.status or 0
+    if 300 <= status < 400:
+        return "redirect", "Redirects are not followed: the partner's url must be the final address."
+    outcome, meaning = _REFUSALS.get(status, ("failed", "A notice would be tried again, for as long as it takes."))
+    if outcome == "busy" and attempt.retry_after is not None:
+        meaning += f" It asks to come again after {attempt.retry_after!r}."
+    return outcome, meaning
+
+
+def _reply(answer: Answer) -> str:
+    if answer.items:
+        return f"Its reply acknowledges {len(answer.items)} things; the replies to notices may do so, too."
+    if not answer.reply:
+        return "Its reply is empty, so all of a request counts as received, and acknowledgements come by the API."
+    try:
+        orjson.loads(answer.reply)
+    except orjson.JSONDecodeError:
+        return "Its reply is no JSON; only that it is a 2xx counts."
+    return "Its reply holds no acknowledgements, which come by the API then."
+
+
+def _slowness(answer: Answer, timeout: float) -> tuple[str, ...]:
+    if answer.duration_ms < timeout * 1000 * _SLOW:
+        return ()
+    return (f"That is slow: after {timeout:g} s it would count as no answer, and be tried again.",)
+
+
+def _time(answer: Answer) -> str:
+    return f"{answer.duration_ms:.0f} ms"
+
+
+def _trial(webhook_id: str, outcome: str, explanation: tuple[str, ...], answer: Answer) -> Trial:
+    return Trial(
+        ok=answer.attempt.accepted,
+        outcome=outcome,
+        explanation=explanation,
+        webhook_id=webhook_id,
+        status=answer.attempt.status,
+        duration_ms=round(answer.duration_ms, 3),
+        address=answer.address,
+        acknowledgements=len(answer.items),
+        reply=_text(answer.reply),
+    )
+
+
+def _text(reply: bytes) -> str | None:
+    try:
+        return reply.decode()[:_SHOWN]
+    except UnicodeDecodeError:
+        return None

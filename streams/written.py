@@ -1,0 +1,111 @@
+"""Packs as they are written, for whoever takes them on as they stand.
+
+To validate a notice, parse its times and write them out again costs three times what sending it costs. What stands in
+a lane we wrote ourselves, of values that were validated: here it is only made sure that it has the form of that.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import orjson
+
+from streams.cloudevents import OURS, Headers, decode, given
+from streams.errors import Undecodable
+from streams.events import MOST_DATASETS, Action, Notice, NoticesIssued
+
+_FIELDS = frozenset(name for name, field in Notice.model_fields.items() if field.is_required())
+_KNOWN = _FIELDS | {"extended_complete_by", "datasets", "datasets_count"}
+_TEXTS = {str}
+_ACTIONS = frozenset(map(str, Action))
+_MOST = 1000
+
+
+class WrittenNotice(SimpleNamespace):
+    """A `streams.events.Notice` whose times are texts, RFC 3339 in UTC."""
+
+    id: str
+    cause_id: str
+    toggle_id: str
+    action: str
+    subject: str
+    purpose: str
+    occurred_at: str
+    issued_at: str
+    receive_by: str
+    complete_by: str
+    extended_complete_by: str | None = None
+    reminder: int | None = None
+    #: Where it stands in a trace, see `streams.events.NoticesIssued`.
+    trace: str | None = None
+    datasets: list[dict[str, str]] | None = None
+    datasets_count: int | None = None
+
+
+class WrittenPack(NamedTuple):
+    """See `streams.events.NoticesIssued`."""
+
+    partner: str
+    notices: list[WrittenNotice]
+
+
+def read_pack(value: bytes | None, headers: Headers = None) -> WrittenPack:
+    """Read a message of a lane. Raises `Undecodable` with a reason that a person can act on."""
+    if value is not None and headers in OURS:
+        quick = _quick(value)
+        if quick is not None:
+            return quick
+    # Whatever is not as we write it is judged by all rules.
+    data = decode(value, headers).data
+    if not isinstance(data, NoticesIssued):
+        raise Undecodable(f"{data.TYPE} does not belong into a lane")
+    return WrittenPack(data.partner, _traced([written(notice) for notice in data.notices], data.traces))
+
+
+def _quick(value: bytes) -> WrittenPack | None:
+    """None if it is not just what we write."""
+    try:
+        parsed = orjson.loads(value)
+        data = parsed["data"]
+        partner, notices = data["partner"], data["notices"]
+        if parsed["type"] != NoticesIssued.TYPE or type(partner) is not str or not 0 < len(notices) <= _MOST:
+            return None
+        for notice in notices:
+            if (
+                (notice.keys() != _FIELDS and not _FIELDS <= notice.keys() <= _KNOWN)
+                or not (_naming(notice) if "datasets" in notice else set(map(type, notice.values())) == _TEXTS)
+                or notice["action"] not in _ACTIONS
+            ):
+                return None
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
+    return WrittenPack(partner, _traced([WrittenNotice(**notice) for notice in notices], data.get("traces")))
+
+
+def _naming(notice: dict[str, Any]) -> bool:
+    """Does a notice name datasets just as we write them, and is all else of it text?"""
+    named, count = notice.pop("datasets"), notice.pop("datasets_count", None)
+    if set(map(type, notice.values())) != _TEXTS or type(named) is not list or type(count) is not int:
+        return False
+    notice["datasets"], notice["datasets_count"] = named, count
+    return 0 < len(named) <= min(MOST_DATASETS, count) and all(map(_is_dataset, named))
+
+
+def _is_dataset(each: Any) -> bool:
+    if type(each) is not dict or len(each) != 2:
+        return False
+    return type(each.get("dataset")) is str and type(each.get("version")) is str
+
+
+def written(notice: Notice) -> WrittenNotice:
+    """As it would be read."""
+    return WrittenNotice(**orjson.loads(orjson.dumps(given(notice), default=given, option=orjson.OPT_UTC_Z)))
+
+
+def _traced(notices: list[WrittenNotice], traces: Any) -> list[WrittenNotice]:
+    # A notice counts, whatever stands where its trace should.
+    if isinstance(traces, list | tuple):
+        for notice, trace in zip(notices, traces, strict=False):
+            notice.trace = trace if isinstance(trace, str) else None
+    return notices
