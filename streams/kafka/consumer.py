@@ -66,6 +66,21 @@ class _Thread(driver.AIOKafkaConsumerThread):
         https://github.com/faust-streaming/faust/blob/v0.15.3/faust/transport/drivers/aiokafka.py
         """
 
+    async def seek_all(self, wanted: Mapping[TP, int]) -> None:
+        """Where to read from next; what is not ours any more is left alone, as a rebalance seeks anew.
+
+        Faust's `seek` does so from the caller's thread, under the fetcher's hands: a poll that is giving out records
+        of that partition then misses them, and ends in a KeyError that stops the worker. Cause:
+        `AIOKafkaConsumerThread.seek`,
+        https://github.com/faust-streaming/faust/blob/v0.15.3/faust/transport/drivers/aiokafka.py
+        """
+        await self.call_thread(self._seek_all, wanted)
+
+    async def _seek_all(self, wanted: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp in wanted.keys() & {TP(*each) for each in consumer.assignment()}:
+            consumer.seek(KafkaTP(*tp), wanted[tp])
+
     def _stopped_set(self) -> None:
         # A crash ends the thread, and its loop with it.
         if not self.thread_loop.is_closed():
@@ -200,9 +215,11 @@ class Consumer(driver.Consumer):
         self._next = {tp: starts[tp] if at is None else at for tp, at in streams.items()}
         self._open = {tp: {} for tp in self._next}
         self._committed_offset.update(self._next)
-        for tp, at in self._next.items():
-            await self._seek(tp, at)
+        await self._thread.seek_all(dict(self._next))
         self._sought = True
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        await self._thread.seek_all({partition: offset})
 
     def resume_flow(self) -> None:
         super().resume_flow()

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from streams.errors import StorageUnusable
 from streams.kafka.log import KafkaLog
@@ -43,6 +44,22 @@ def chance() -> random.Random:
 async def engine(kafka: Broker, tmp_path: Path) -> AsyncIterator[Kafka]:
     async with Kafka(kafka, tmp_path, whole=(TOGGLES, DECISIONS)) as engine:
         yield engine
+
+
+@pytest.fixture(autouse=True)
+def moved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """aiokafka is not safe for threads: where a consumer reads is moved by its own thread alone, or a poll that is
+    giving out records there finds them gone."""
+    seek, alone = AIOKafkaConsumer.seek, []
+
+    def watched(self: AIOKafkaConsumer, partition: Any, offset: int) -> None:
+        alone.append(asyncio.get_running_loop() is self._loop)
+        seek(self, partition, offset)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "seek", watched)
+    yield
+    assert alone
+    assert all(alone)
 
 
 class Worker:
