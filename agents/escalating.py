@@ -2,7 +2,8 @@
 
 An escalation has an id that follows from whom, what and when it is about. Whoever wants to send it claims it on the log
 and waits for the ledger to show whose claim came first; only that one sends, and it alone knows that it is that one. So
-a crash before the claim leaves it to the next look, a crash after it leaves it unsent, and nothing sends it twice.
+a crash before the claim leaves it to the next look, a crash after it leaves it unsent, and nothing sends it twice. A
+stop waits for a message that is being sent.
 
 What nobody got is told again in the next interval, under another id; what somebody may have got is not.
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
+from typing import Any
 
 from agents.alerting import Alerts, Message, Outcome
 from agents.consuming import append_until_durable
@@ -31,6 +33,8 @@ from streams.topics import DEADLINES
 log = logging.getLogger(__name__)
 #: Seconds between two complaints that the ledger is behind.
 _PATIENCE = 30.0
+#: Seconds that a stop waits for a message that is being sent: to send it has a limit of its own.
+_LAST = 10.0
 
 
 class Operators:
@@ -54,7 +58,7 @@ class Operators:
     async def _at(self, rules: Sequence[Rule], interval: int) -> None:
         for rule in rules:
             for alarm in await asyncio.to_thread(self._ledger.rising, rule, self._clock(), interval):
-                if await self._claimed(alarm) and (await self._send(alarm)).told is not Told.SENT:
+                if await self._claimed(alarm) and (await _to_its_end(self._send(alarm))).told is not Told.SENT:
                     return
 
     async def _claimed(self, alarm: Alarm) -> bool:
@@ -109,6 +113,17 @@ def message_of(alarm: Alarm, now: datetime) -> Message:
         title = f"{alarm.partner}: {_notices(alarm.late)} past {by}{late}"
         text = f"New since the last message: {alarm.news:,}. The oldest was due at {since}."
     return Message(alarm.id, title, f"{text} See `rescind status`, or the dashboard.", now)
+
+
+async def _to_its_end(sending: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Nobody else will send it, so whoever stops this waits for it, but no longer than for `_LAST`."""
+    task = asyncio.ensure_future(sending)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_LAST)
+        task.cancel()
+        raise
 
 
 async def shown(ledger: LedgerReader, positions: Sequence[Position]) -> None:

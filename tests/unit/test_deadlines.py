@@ -415,6 +415,47 @@ async def test_a_server_that_is_down_is_left_in_peace_and_holds_up_nobody(scene:
     assert (targets.count(down), targets.count(HOOK)) == (1, 2)
 
 
+class Slow(FakeAlerts):
+    """Operators whose server takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def tell(self, rule: Rule, message: Message) -> Outcome:
+        self.asked.set()
+        await self.answer.wait()
+        return await super().tell(rule, message)
+
+
+async def test_a_stop_waits_for_a_message_that_is_being_sent(scene: Scene) -> None:
+    scene.issued(1)
+    await scene.look(100)
+    scene.alerts = alerts = Slow()
+    telling = asyncio.ensure_future(scene.escalate(f"breached={HOOK}", 100))
+    await alerts.asked.wait()
+    telling.cancel()
+    await asyncio.sleep(0)
+    alerts.answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await telling
+    ended = [each.data for each in scene.log.events(DEADLINES.name) if isinstance(each.data, EscalationEnded)]
+    assert (len(alerts.told), [each.outcome for each in ended]) == (1, [Told.SENT])
+
+
+async def test_a_stop_does_not_wait_for_ever(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.escalating._LAST", 0.01)
+    scene.issued(1)
+    await scene.look(100)
+    scene.alerts = alerts = Slow()
+    telling = asyncio.ensure_future(scene.escalate(f"breached={HOOK}", 100))
+    await alerts.asked.wait()
+    telling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await telling
+    assert alerts.told == []
+
+
 # -- crashes
 
 

@@ -123,6 +123,8 @@ async def test_a_partner_is_reminded_and_operators_are_told_once(tmp_path: Path)
         await service.engine.restart()
         async with service.started() as ledgers:
             await until(lambda: all(service.kinds(each) == expected for each in ledgers))
+            # Claimed is not sent: a stop in between leaves it unsent.
+            await until(lambda: bool(operators.asked))
         await service.engine.restart()
         async with service.started() as ledgers:
             # Several looks of each.
