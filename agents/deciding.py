@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
-from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
+from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
+from streams.kinds import Choice
 from streams.trusting import trusted
 
 _changed, _requested = trusted(ConsentChanged), trusted(DeletionRequested)

@@ -9,8 +9,6 @@ from streams import ids
 from streams.cloudevents import Envelope
 from streams.events import (
     MOST_DATASETS,
-    Action,
-    Choice,
     ConsentChanged,
     DatasetVersion,
     DeletionRequested,
@@ -19,6 +17,7 @@ from streams.events import (
     Partner,
     PartnerStatus,
 )
+from streams.kinds import Action, Choice
 from streams.names import kind_of
 from streams.packs import packed
 from streams.trusting import trusted

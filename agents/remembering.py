@@ -13,7 +13,7 @@ from datetime import datetime
 from agents.deciding import ConsentState
 from streams.cloudevents import rfc3339
 from streams.errors import Undecodable
-from streams.events import Choice
+from streams.kinds import Choice
 
 FORMAT = "1"
 

@@ -15,7 +15,6 @@ from streams.cloudevents import Envelope, rfc3339
 from streams.events import (
     AcknowledgedItem,
     AckStatus,
-    Action,
     BatchDelivered,
     BatchFailed,
     NoticesSuperseded,
@@ -27,6 +26,7 @@ from streams.events import (
     ReplyAcknowledged,
     content_of,
 )
+from streams.kinds import Action
 from streams.records import Record, record
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS, UNDELIVERABLE
 from streams.trusting import trusted

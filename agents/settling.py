@@ -31,8 +31,9 @@ from streams import ids
 from streams.clock import Clock
 from streams.cloudevents import Envelope, rfc3339
 from streams.errors import LedgerBehind, RescindError
-from streams.events import Choice, Data
+from streams.events import Data
 from streams.exports import ExportSettled, SubjectsWithdrawn, WithdrawalsRequested, Withdrawn
+from streams.kinds import Choice
 from streams.manifests import Manifest, signed
 from streams.records import Appender, Position, record
 from streams.topics import DECISIONS, DISCLOSURES, NOTICES

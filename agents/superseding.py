@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from streams.events import Action
+from streams.kinds import Action
 
 #: Where a notice stands in its lane: an offset, and its number within the pack.
 Place = tuple[int, int]

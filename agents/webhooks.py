@@ -34,9 +34,10 @@ from agents.faults import fault_of
 from agents.retrying import Attempt
 from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
-from streams.cloudevents import SOURCE, explain
+from streams.cloudevents import SOURCE
 from streams.errors import RescindError
 from streams.events import EVIDENCE_CAP, AckStatus, Code, Outcome, RefusalReason, Vocabulary
+from streams.explaining import explain
 from streams.moments import Moment
 from streams.vocabulary import meaning
 from streams.written import WrittenNotice

@@ -25,7 +25,8 @@ from typing import Any
 from ledger import Entry, Ledger, NoticeStatus, Span, Wanted, Window
 from ledger.times import micros
 from streams.cloudevents import Envelope
-from streams.events import Action, Notice, NoticesIssued, PartnerRegistered, SealedSecret
+from streams.events import Notice, NoticesIssued, PartnerRegistered, SealedSecret
+from streams.kinds import Action
 from streams.signing import Scheme
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -31,7 +31,8 @@ from rescind.running.collecting import tune_collector
 from streams.clock import utc_now
 from streams.cloudevents import Envelope
 from streams.embedded.log import EmbeddedLog
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.log import Log
 from streams.records import TopicPartition, record
 from streams.states import Reach, StateFile

@@ -40,7 +40,8 @@ from streams import ids, signing
 from streams.clock import utc_now
 from streams.cloudevents import Envelope, encode
 from streams.embedded.log import EmbeddedLog
-from streams.events import Action, Notice, NoticesIssued
+from streams.events import Notice, NoticesIssued
+from streams.kinds import Action
 from streams.records import Record
 from streams.sealing import Sealer
 from streams.topics import DELIVERIES, NOTICES

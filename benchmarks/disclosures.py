@@ -29,8 +29,9 @@ from streams.blocks import cut, decode_block, encode_block
 from streams.clock import utc_now
 from streams.cloudevents import Envelope
 from streams.embedded.log import EmbeddedLog
-from streams.events import Choice, ConsentChanged, Data
+from streams.events import ConsentChanged, Data
 from streams.exports import ExportClosed, ExportOpened, SubjectsDisclosed, export_id
+from streams.kinds import Choice
 from streams.records import record
 from streams.topics import DECISIONS, DISCLOSURES
 from streams.witness import Witness

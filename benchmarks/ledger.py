@@ -20,7 +20,8 @@ from pathlib import Path
 
 from ledger import Entry, Ledger
 from streams.cloudevents import Envelope
-from streams.events import Acknowledged, AckStatus, Action, BatchDelivered, Data, Notice, NoticesIssued, Outcome
+from streams.events import Acknowledged, AckStatus, BatchDelivered, Data, Notice, NoticesIssued, Outcome
+from streams.kinds import Action
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PACK = 100

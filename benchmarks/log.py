@@ -29,7 +29,8 @@ from streams.cloudevents import Envelope
 from streams.embedded import schema
 from streams.embedded.log import EmbeddedLog
 from streams.embedded.opening import connect
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.log import events_topic
 from streams.records import Record, record
 from streams.topics import DECISIONS, NOTICES, POISONED, TOGGLES

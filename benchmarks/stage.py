@@ -21,7 +21,8 @@ from streams import signing
 from streams.clock import utc_now
 from streams.cloudevents import Envelope
 from streams.embedded.log import EmbeddedLog
-from streams.events import Choice, ConsentToggled, PartnerRegistered
+from streams.events import ConsentToggled, PartnerRegistered
+from streams.kinds import Choice
 from streams.records import TopicPartition, record
 from streams.sealing import Sealer
 from streams.topics import LANES, NOTICES, PARTNERS, TOGGLES

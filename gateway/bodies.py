@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from gateway.problems import Problem, pointer
-from streams.cloudevents import in_words
+from streams.explaining import in_words
 
 #: Items of one request at most.
 MOST = 1000

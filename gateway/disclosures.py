@@ -15,7 +15,7 @@ from gateway.handing_over import up_to_date
 from gateway.problems import problems
 from gateway.subjects import SubjectPath
 from ledger import Disclosure, NoticeRow, Wanted
-from streams.events import Action
+from streams.kinds import Action
 
 router = APIRouter(tags=["platform"])
 _PAGE = 1000

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.bodies import MOST, read_bytes
 from gateway.problems import Problem, pointer
 from gateway.sessions import Session, check_origin, check_token
-from streams.cloudevents import in_words
+from streams.explaining import in_words
 
 M = TypeVar("M", bound=BaseModel)
 _FORM = "application/x-www-form-urlencoded"

@@ -24,9 +24,9 @@ from gateway.freshness import all_shown, recently_shown
 from gateway.handing_over import allowed, receiver
 from gateway.openapi import body_of
 from gateway.problems import Problem, pointer, problems
-from streams.cloudevents import in_words
 from streams.errors import StorageUnusable
-from streams.events import Choice
+from streams.explaining import in_words
+from streams.kinds import Choice
 from streams.names import PartnerId, Purpose, Subject
 from streams.records import TopicPartition
 from streams.topics import DECISIONS

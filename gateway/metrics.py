@@ -17,8 +17,8 @@ from ledger.lag import EVER_ENDS
 from ledger.metering import OUTCOMES
 from streams.clock import Clock
 from streams.deadlines import Deadline, Step, Told
-from streams.events import Action
 from streams.failures import THRESHOLD
+from streams.kinds import Action
 
 _KINDS, _CLOCKS = tuple(Action), (Deadline.RECEIVE, Deadline.COMPLETE)
 _LATE = (Step.AT_RISK, Step.BREACHED)

@@ -15,7 +15,7 @@ from gateway.problems import problems
 from gateway.standing import check_own
 from ledger import Listed, NoticeRow, NoticeStatus, Role, Wanted
 from ledger.views import OPEN
-from streams.events import Action
+from streams.kinds import Action
 from streams.moments import Moment
 from streams.names import PartnerId, Purpose, Subject
 

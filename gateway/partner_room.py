@@ -16,7 +16,8 @@ from gateway.sessions import OperatorSession
 from gateway.standing import PartnerPath, unknown
 from ledger import Block, Closeup, Window
 from streams.clocks import Clock
-from streams.events import Action, Partner
+from streams.events import Partner
+from streams.kinds import Action
 
 router = APIRouter(include_in_schema=False, route_class=Room)
 #: What the charts can be of: an hour is too few blocks to draw.

@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from streams.cloudevents import in_words
 from streams.errors import LedgerBehind, LogUnavailable, StorageUnusable
+from streams.explaining import in_words
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

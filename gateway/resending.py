@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ledger import LedgerReader, Poisoned
 from streams.cloudevents import STRUCTURED_HEADERS, decode
 from streams.errors import Undecodable
-from streams.events import Action, Choice, ConsentChanged, Data, DeletionRequested, NoticesIssued
+from streams.events import ConsentChanged, Data, DeletionRequested, NoticesIssued
+from streams.kinds import Action, Choice
 from streams.records import Record
 from streams.topics import ALL, COMPACTED
 

@@ -15,7 +15,7 @@ from gateway.context import context_of
 from gateway.forms import form_of
 from gateway.rooms import Room, room
 from gateway.sessions import OperatorSession, Session
-from streams.cloudevents import in_words
+from streams.explaining import in_words
 from streams.names import Subject
 
 router = APIRouter(include_in_schema=False, route_class=Room)

@@ -17,7 +17,8 @@ from ledger.rows import listed
 from ledger.times import HOUR_MICROS, maybe_moment, micros, moment
 from ledger.views import Amount, Poisoned, Refused
 from streams.clocks import Watch
-from streams.events import Action, Notice
+from streams.events import Notice
+from streams.kinds import Action
 
 #: Bytes of poisoned messages that a page holds, but for the first.
 PAGE_BYTES = 4 * 1024 * 1024

@@ -18,7 +18,8 @@ from ledger.watching import COLUMNS, Reached, reached, watched
 from streams import ids
 from streams.deadlines import Deadline, Step
 from streams.escalations import Rule
-from streams.events import Action, Notice
+from streams.events import Notice
+from streams.kinds import Action
 
 _DUE = f"""SELECT wake_at, rowid, id, partner, delivered_at IS NOT NULL, {COLUMNS} FROM notices INDEXED BY notices_wake
     WHERE is_open AND wake_at <= ? AND (wake_at, rowid) > (?, ?) ORDER BY wake_at, rowid LIMIT ?"""

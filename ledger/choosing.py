@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from ledger.queries import offsets
 from ledger.rows import listed
 from ledger.veiling import Veil
-from streams.events import Choice
+from streams.kinds import Choice
 from streams.records import TopicPartition
 from streams.topics import DECISIONS
 

@@ -15,7 +15,8 @@ from ledger.rows import listed
 from ledger.times import micros, moment
 from ledger.views import NoticeStatus, PartnerLag, Totals
 from streams.deadlines import Deadline
-from streams.events import Action, Partner
+from streams.events import Partner
+from streams.kinds import Action
 
 #: How far back refusals are counted, how many of them at most, and how many attempts are shown.
 REFUSALS_OF = timedelta(days=30)

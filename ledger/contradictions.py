@@ -9,7 +9,8 @@ from sqlite_utils import Database
 
 from ledger.times import moment
 from ledger.views import Contradiction, NoticeStatus
-from streams.events import AckStatus, Action
+from streams.events import AckStatus
+from streams.kinds import Action
 
 _CONTRADICTIONS = """SELECT said.*, n.purpose, n.action, n.status AS stands, n.outcome AS stands_outcome,
         n.reason AS stands_reason, n.completed_at AS stands_since

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from ledger.lag import Window, percentiles
 from ledger.rows import listed
 from ledger.views import WindowLag
-from streams.events import Action
+from streams.kinds import Action
 
 ACTIONS = tuple(Action)
 #: How often something changed of a partner's notices of each action. They only ever grow; 0 where there is none.

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from ledger.lag import Percentiles, Window, percentiles
 from ledger.rows import listed
 from ledger.times import HOUR_MICROS, micros, moment
-from streams.events import Action
+from streams.kinds import Action
 
 #: A window of up to so long is shown hour by hour, a longer one day by day.
 _HOURLY = Window.WEEK.span

@@ -21,7 +21,8 @@ from ledger.rows import listed
 from ledger.standing import Owing, Standing, Standings
 from ledger.times import maybe_moment
 from ledger.views import KindLag, PartnerLag, WindowLag
-from streams.events import Action, Partner, PartnerStatus
+from streams.events import Partner, PartnerStatus
+from streams.kinds import Action
 
 #: The windows by whose rates a state is judged.
 _JUDGED_BY = (Window.HOUR, Window.DAY)

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from ledger.queries import notice_row
 from ledger.times import micros
 from ledger.views import OPEN, NoticeRow, NoticeStatus
-from streams.events import Action
+from streams.kinds import Action
 
 #: Notices that a page looks at, at most.
 LOOKED_AT = 10_000

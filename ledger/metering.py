@@ -16,7 +16,7 @@ from ledger.rows import listed
 from ledger.times import maybe_moment
 from ledger.views import NoticeStatus
 from streams.deadlines import Deadline
-from streams.events import Action
+from streams.kinds import Action
 
 _ISSUED = """SELECT partner, kind, SUM(n) FROM counts WHERE kind <> '' AND name IN (SELECT value FROM json_each(?))
     GROUP BY partner, kind"""

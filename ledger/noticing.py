@@ -18,7 +18,8 @@ from ledger.views import Entry
 from ledger.watching import first_wakes
 from streams import events
 from streams.cloudevents import Envelope
-from streams.events import AckStatus, Action, Outcome, RefusalReason
+from streams.events import AckStatus, Outcome, RefusalReason
+from streams.kinds import Action
 
 #: An entry of the log with its event.
 Item = tuple[Entry, Envelope, Any]

@@ -12,7 +12,8 @@ from sqlite_utils import Database
 from ledger.rows import listed
 from ledger.times import maybe_moment, moment
 from ledger.views import OPEN, Consent, Done, NoticeRow, NoticeStatus, Totals
-from streams.events import Act, Action, Choice, Partner
+from streams.events import Act, Partner
+from streams.kinds import Action, Choice
 from streams.records import TopicPartition
 
 

@@ -37,7 +37,8 @@ from ledger.watching import Reached
 from streams.deadlines import Deadline, Step
 from streams.errors import LedgerBehind, StorageUnusable
 from streams.escalations import Rule
-from streams.events import Choice, Notice, Partner
+from streams.events import Notice, Partner
+from streams.kinds import Choice
 from streams.records import TopicPartition
 
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.

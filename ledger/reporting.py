@@ -19,7 +19,7 @@ from ledger.queries import notice_row
 from ledger.rows import listed as as_json
 from ledger.times import micros
 from ledger.views import OPEN, NoticeRow, NoticeStatus
-from streams.events import Action
+from streams.kinds import Action
 
 #: Notices of each kind that a summary spells out.
 SPELT_OUT = 500

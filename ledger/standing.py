@@ -15,7 +15,7 @@ from ledger.flows import ACTIONS, Changes, missing
 from ledger.rows import listed
 from ledger.times import maybe_moment, micros
 from ledger.views import OPEN, NoticeStatus
-from streams.events import Action
+from streams.kinds import Action
 
 # Of each partner and kind, from the partial indexes alone. What is overdue stays so until the next one's time is up.
 _STANDING = """WITH wanted (partner, kind) AS MATERIALIZED (

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from streams.events import AckStatus, Action, Outcome, RefusalReason
+from streams.events import AckStatus, Outcome, RefusalReason
+from streams.kinds import Action
 
 
 class Verdict(StrEnum):

@@ -9,7 +9,8 @@ from typing import Any
 
 from ledger.lag import LagState, Percentiles, Window
 from streams.cloudevents import Envelope
-from streams.events import AckStatus, Act, Action, Choice, PartnerStatus
+from streams.events import AckStatus, Act, PartnerStatus
+from streams.kinds import Action, Choice
 
 
 class NoticeStatus(StrEnum):

@@ -12,7 +12,7 @@ from rescind.client import Client
 from rescind.options import Json, Key, Url
 from rescind.output import print_json, say
 from streams.errors import InvalidInput
-from streams.events import Action
+from streams.kinds import Action
 
 ReceiveWithin = Annotated[str | None, typer.Option(help="By when it must have taken a notice: PT24H (the default).")]
 CompleteWithin = Annotated[

@@ -9,7 +9,7 @@ import typer
 from rescind.client import Client, some
 from rescind.options import Json, Key, Url
 from rescind.output import local, print_json, say, show_table, table
-from streams.events import Action
+from streams.kinds import Action
 
 
 def notices(

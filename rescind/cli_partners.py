@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rescind import cli_hand
 from rescind.cli_clocks import (
     AtMost,
     Calendar,
@@ -197,3 +198,5 @@ _IN_WORDS: dict[str, Callable[[Any], str]] = {
     "clocks": lambda clocks: "; ".join(_other_clocks(clocks)) or "-",
     "watch": watch_in_words,
 }
+
+cli_hand.add_to(app)

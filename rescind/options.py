@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from streams.cloudevents import explain
 from streams.errors import InvalidInput
-from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8321"
 
@@ -28,6 +28,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def settings(**chosen: Any) -> Settings:
     """The settings: what was chosen on the command line (not None), the environment for the rest."""
+    # Not every command has settings, and to read what they may be takes long.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from streams.explaining import explain  # noqa: PLC0415
+    from streams.settings import Settings  # noqa: PLC0415
+
     try:
         return Settings(**{name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:

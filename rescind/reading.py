@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from streams import ids
-from streams.cloudevents import explain
 from streams.errors import InvalidInput
 from streams.events import ConsentToggled
+from streams.explaining import explain
 from streams.names import EventId
 
 GENERAL = ("subject", "purpose", "choice", "occurred_at")

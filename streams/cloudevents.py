@@ -14,8 +14,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from streams import deadlines, events, exports
 from streams.errors import Undecodable
+from streams.explaining import explain
 from streams.moments import in_utc
-from streams.names import MEANINGS, EventId
+from streams.names import EventId
 from streams.tracing import Trace, attributes_of, trace_of
 
 CONTENT_TYPE = b"application/cloudevents+json"
@@ -127,23 +128,6 @@ def from_dict(attributes: Mapping[str, Any]) -> Envelope:
     traceparent = attributes.get("traceparent")
     trace = None if traceparent is None else trace_of(traceparent, attributes.get("tracestate"))
     return Envelope(identity, time, data, source, trace)
-
-
-def explain(error: ValidationError) -> str:
-    """A pydantic error in one line."""
-    parts = []
-    for problem in error.errors(include_url=False)[:5]:
-        where = ".".join(str(step) for step in problem["loc"])
-        parts.append(f"{where}: {in_words(problem)}" if where else in_words(problem))
-    return "; ".join(parts)
-
-
-def in_words(problem: Mapping[str, Any]) -> str:
-    """One of pydantic's errors, for people: what a name looks like, and not the pattern that says so."""
-    context = problem.get("ctx", {})
-    if problem["type"] == "value_error":
-        return str(context["error"])
-    return MEANINGS.get(context.get("pattern", ""), str(problem["msg"]))
 
 
 def rfc3339(time: datetime) -> str:

@@ -15,6 +15,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streams.clocks import Clock, Watch
+from streams.kinds import Action, Choice
 from streams.moments import Moment
 from streams.names import Dataset, EventId, PartnerId, Purpose, Subject, SubjectKind, Version
 from streams.partitioning import partition_of
@@ -23,19 +24,6 @@ from streams.trusting import trusted
 
 Lane = Annotated[int, Field(ge=0)]
 Offset = Annotated[int, Field(ge=0)]
-
-
-class Choice(StrEnum):
-    OPT_OUT = "opt_out"
-    OPT_IN = "opt_in"
-
-
-class Action(StrEnum):
-    """What a notice asks of a partner."""
-
-    STOP = "stop"  #: use nothing of the subject from now on
-    ERASE = "erase"  #: stop, and delete what is held already
-    RESUME = "resume"  #: the subject allows it again
 
 
 class AckStatus(StrEnum):

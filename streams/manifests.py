@@ -16,7 +16,8 @@ import orjson
 from cryptography.exceptions import InvalidSignature
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from streams.cloudevents import explain, given
+from streams.cloudevents import given
+from streams.explaining import explain
 from streams.exports import Count, Output, Regime, Rows, Watermark, Withdrawn
 from streams.moments import Moment
 from streams.names import Dataset, EventId, PartnerId, Purpose, Version

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streams.events import AckStatus, Action, Outcome, RefusalReason, Vocabulary
+from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
+from streams.kinds import Action
 
 
 class Meaning(NamedTuple):

@@ -13,7 +13,8 @@ import orjson
 
 from streams.cloudevents import OURS, Headers, decode, given
 from streams.errors import Undecodable
-from streams.events import MOST_DATASETS, Action, Notice, NoticesIssued
+from streams.events import MOST_DATASETS, Notice, NoticesIssued
+from streams.kinds import Action
 
 _FIELDS = frozenset(name for name, field in Notice.model_fields.items() if field.is_required())
 _KNOWN = _FIELDS | {"extended_complete_by", "datasets", "datasets_count"}

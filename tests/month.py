@@ -27,10 +27,8 @@ from streams.events import (
     Acknowledged,
     AcknowledgedItem,
     AckStatus,
-    Action,
     BatchDelivered,
     BatchFailed,
-    Choice,
     ConsentToggled,
     Data,
     Notice,
@@ -42,6 +40,7 @@ from streams.events import (
     ReplyAcknowledged,
     SealedSecret,
 )
+from streams.kinds import Action, Choice
 from streams.partitioning import partition_of
 from streams.records import TopicPartition
 from streams.signing import Scheme

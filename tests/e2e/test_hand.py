@@ -18,7 +18,8 @@ from aiohttp import web
 from rescind.client import ApiError, Client
 from rescind.partner import completed, receive, reply
 from streams.cloudevents import Envelope, encode
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from tests.e2e.world import PATIENCE, World, world
 
 NOON, LATER = "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"

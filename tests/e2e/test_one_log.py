@@ -16,7 +16,8 @@ _IMPORT = """
 import asyncio, sys
 from datetime import UTC, datetime
 from streams.cloudevents import Envelope
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.embedded.log import EmbeddedLog
 from streams.records import record
 from streams.topics import TOGGLES

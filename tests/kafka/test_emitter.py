@@ -20,7 +20,8 @@ from kafka import TopicPartition as KafkaPartition
 
 from rescind.emitter import BufferFull, Emitted, Emitter, NotEmitted, producing
 from streams.cloudevents import OUR_HEADERS, Envelope, decode
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.partitioning import partition_of
 from streams.topics import TOGGLES
 from tests.kafka.broker import Broker

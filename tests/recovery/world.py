@@ -19,7 +19,8 @@ from streams.cloudevents import Envelope, decode
 from streams.embedded.consumer import Consumer
 from streams.embedded.log import EmbeddedLog
 from streams.embedded.schema import SHIFT
-from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
+from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
+from streams.kinds import Choice
 from streams.log import Log
 from streams.records import record
 from streams.states import StateFile

@@ -15,7 +15,8 @@ from agents.retrying import Attempt
 from agents.webhooks import Answer, Payload, body_of
 from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable
-from streams.events import Action, ConsentToggled, Notice, Partner, PartnerChanged
+from streams.events import ConsentToggled, Notice, Partner, PartnerChanged
+from streams.kinds import Action
 from streams.records import Message, Position, Record, TopicPartition, record
 from streams.topics import ALL, PARTNERS
 from streams.written import WrittenNotice, written

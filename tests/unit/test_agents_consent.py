@@ -12,7 +12,8 @@ from agents.consent import take, take_again
 from agents.deciding import ConsentState, rank
 from agents.remembering import table_key
 from streams.cloudevents import Envelope
-from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
+from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
+from streams.kinds import Choice
 from tests.unit.fakes import NOON, received
 
 Toggle = tuple[str, ConsentToggled]

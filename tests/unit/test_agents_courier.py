@@ -26,7 +26,6 @@ from streams.cloudevents import Envelope
 from streams.events import (
     Acknowledged,
     AckStatus,
-    Action,
     BatchDelivered,
     BatchFailed,
     Outcome,
@@ -36,6 +35,7 @@ from streams.events import (
     ReplyAcknowledged,
     SealedSecret,
 )
+from streams.kinds import Action
 from streams.records import TopicPartition, record
 from streams.sealing import Sealer
 from streams.signing import Scheme

@@ -8,7 +8,8 @@ import pytest
 
 from agents.directory import Directory
 from streams.cloudevents import Envelope, encode
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.records import Record, record
 from streams.topics import PARTNERS
 from tests.unit.fakes import NOON, MemoryLog, announce, message, partner, settle

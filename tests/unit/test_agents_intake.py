@@ -13,7 +13,8 @@ from agents import consuming
 from agents.consuming import append_until_durable
 from agents.poison import Intake
 from streams.cloudevents import Envelope, encode
-from streams.events import Choice, ConsentToggled, MessagePoisoned
+from streams.events import ConsentToggled, MessagePoisoned
+from streams.kinds import Choice
 from streams.records import Record
 from streams.topics import POISONED
 from tests.unit.fakes import NOON, FakeClock, MemoryLog, partner

@@ -20,7 +20,8 @@ from agents.retrying import Backoff
 from agents.webhooks import Answer, Payload, body_of
 from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable
-from streams.events import Choice, ConsentToggled, NoticesIssued
+from streams.events import ConsentToggled, NoticesIssued
+from streams.kinds import Choice
 from streams.records import Position, Record, TopicPartition, record
 from streams.sealing import Sealer
 from streams.topics import DECISIONS, DELIVERIES, LANES, NOTICES, PARTNERS, SUBJECT_PARTITIONS, TOGGLES

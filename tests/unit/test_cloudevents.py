@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from streams.cloudevents import Envelope, decode, encode
 from streams.errors import Undecodable
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EVENT = Envelope(

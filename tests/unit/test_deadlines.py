@@ -20,18 +20,11 @@ from streams.cloudevents import Envelope
 from streams.deadlines import Deadline, DeadlineReached, EscalationClaimed, EscalationEnded, Step, Told
 from streams.errors import LedgerBehind
 from streams.escalations import Rule, rules
-from streams.events import (
-    Acknowledged,
-    AckStatus,
-    Action,
-    BatchDelivered,
-    Notice,
-    NoticesIssued,
-    PartnerChanged,
-)
+from streams.events import Acknowledged, AckStatus, BatchDelivered, Notice, NoticesIssued, PartnerChanged
 from streams.events import (
     Outcome as Answer,
 )
+from streams.kinds import Action
 from streams.records import Position, Record, TopicPartition, record
 from streams.topics import ACKNOWLEDGEMENTS, DEADLINES, DELIVERIES, NOTICES, PARTNERS
 from tests.unit.fakes import partner

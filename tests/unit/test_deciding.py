@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from agents.deciding import ConsentState, decide, rank
 from streams import ids
 from streams.cloudevents import Envelope
-from streams.events import Choice, ConsentChanged, ConsentToggled, DeletionRequested
+from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
+from streams.kinds import Choice
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OUT, IN = Choice.OPT_OUT, Choice.OPT_IN

@@ -15,7 +15,7 @@ import pytest
 import typer
 import yaml
 
-from rescind.cli import app
+from rescind.cli import commands
 from streams.settings import Settings
 from tests.unit.gateway.harness import gateway_in
 from tests.unit.gateway.test_lag import four_states, samples
@@ -53,7 +53,7 @@ def test_alerts_go_off_when_they_should(promtool: str) -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_each_service_is_a_command_that_exists(name: str) -> None:
     words = OURS[name]["command"]
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(commands())
     while words and not words[0].startswith("-"):
         command = command.commands[words[0]]
         words = words[1:]
@@ -176,7 +176,7 @@ def test_an_alert_says_what_to_do_first(name: str) -> None:
     assert notes["description"]
     words = notes["command"].replace("{{ $labels.partner }}", "acme").split()
     assert words.pop(0) == "rescind"
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(commands())
     while words and not words[0].startswith("-") and hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     command.make_context(name, words)  # what is wrong raises

@@ -25,7 +25,8 @@ from rescind.doctor import Finding, Level, diagnose, examine, worst
 from rescind.running.places import LEDGER, WORKER, data_directory, lock_path
 from streams.cloudevents import Envelope
 from streams.embedded.log import EmbeddedLog
-from streams.events import Choice, ConsentToggled, PartnerRegistered, PartnerStatus, SealedSecret
+from streams.events import ConsentToggled, PartnerRegistered, PartnerStatus, SealedSecret
+from streams.kinds import Choice
 from streams.records import Record, TopicPartition, record
 from streams.sealing import Sealer
 from streams.settings import Settings

@@ -15,14 +15,12 @@ from pydantic import ValidationError
 
 from agents.projection import ANSWERS, EXPECTED
 from streams.clocks import Clock
-from streams.cloudevents import TYPES, Envelope, decode, encode, explain, rfc3339
+from streams.cloudevents import TYPES, Envelope, decode, encode, rfc3339
 from streams.events import (
     Act,
-    Action,
     Actor,
     Again,
     BatchFailed,
-    Choice,
     ConsentChanged,
     ConsentToggled,
     Data,
@@ -33,7 +31,9 @@ from streams.events import (
     PartnerChanged,
     SealedSecret,
 )
+from streams.explaining import explain
 from streams.exports import EXPORTS
+from streams.kinds import Action, Choice
 from streams.signing import Scheme
 from tests.unit.fakes import NOON, notice, partner
 

@@ -28,8 +28,9 @@ from rescind.client import ApiError
 from rescind.gate import Consents, Gate, Patience
 from rescind.gate.snapshot import read_snapshot
 from streams.cloudevents import Envelope
-from streams.events import Action, Choice, ConsentToggled, DeletionRequested, Notice, NoticesIssued
+from streams.events import ConsentToggled, DeletionRequested, Notice, NoticesIssued
 from streams.exports import export_id
+from streams.kinds import Action, Choice
 from streams.records import TopicPartition, record
 from streams.topics import DECISIONS, NOTICES, TOGGLES
 from tests.unit.gateway.harness import WITNESS, Gateway, gateway_in

@@ -27,12 +27,10 @@ from streams.events import (
     AcknowledgedItem,
     AckStatus,
     Act,
-    Action,
     Actor,
     Again,
     BatchDelivered,
     BatchFailed,
-    Choice,
     ConsentChanged,
     ConsentToggled,
     Data,
@@ -50,6 +48,7 @@ from streams.events import (
     ReplyAcknowledged,
     SealedSecret,
 )
+from streams.kinds import Action, Choice
 from streams.records import TopicPartition
 from streams.signing import Scheme
 

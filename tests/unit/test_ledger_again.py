@@ -19,7 +19,8 @@ from ledger import Amount, Entry, Ledger, NoticeStatus, Span
 from ledger import again as asking
 from ledger.lag import EVER_ENDS, bucket_of
 from ledger.times import micros
-from streams.events import Act, Action, Choice, ConsentChanged, MessagePoisoned, Notice, NoticesIssued, PartnerRemoved
+from streams.events import Act, ConsentChanged, MessagePoisoned, Notice, NoticesIssued, PartnerRemoved
+from streams.kinds import Action, Choice
 from tests.unit.test_ledger import (
     NOON,
     VEILS,

@@ -19,13 +19,13 @@ from ledger.views import OPEN
 from streams.events import (
     Acknowledged,
     AckStatus,
-    Action,
     BatchDelivered,
     Notice,
     NoticesIssued,
     NoticeUndeliverable,
     RefusalReason,
 )
+from streams.kinds import Action
 from tests.unit.test_ledger import NOON, at, entry, partner
 
 PARTNERS = ("p", "q")

@@ -16,7 +16,8 @@ from ledger import Entry, Ledger, NoticeRow, NoticeStatus, listing
 from ledger.listing import Listed, Page, Wanted
 from ledger.queries import notice_row
 from ledger.views import OPEN
-from streams.events import Acknowledged, AckStatus, Action, NoticesIssued, Outcome, RefusalReason
+from streams.events import Acknowledged, AckStatus, NoticesIssued, Outcome, RefusalReason
+from streams.kinds import Action
 from tests.unit.test_ledger import at, delivered, entry, notice, refused
 
 PARTNERS, PURPOSES = ("p", "q", "r"), ("ai", "ads")

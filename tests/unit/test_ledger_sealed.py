@@ -25,12 +25,12 @@ from streams.events import (
     Acknowledged,
     AckStatus,
     BatchFailed,
-    Choice,
     ConsentToggled,
     MessagePoisoned,
     NoticeUndeliverable,
     StatementReceived,
 )
+from streams.kinds import Choice
 from streams.records import record
 from streams.settings import Settings
 from streams.topics import TOGGLES

@@ -17,7 +17,8 @@ import pytest
 
 from ledger import KindLag, Ledger, NoticeStatus, PartnerLag, Percentiles, Span, Window
 from ledger.views import OPEN
-from streams.events import AckStatus, Action, Choice, Outcome
+from streams.events import AckStatus, Outcome
+from streams.kinds import Action, Choice
 from tests.month import END, START, Month, simulated
 
 PARTNERS, SUBJECTS = 200, 20_000

@@ -13,7 +13,8 @@ import pytest
 from agents import lanes
 from agents.webhooks import Answer, Payload
 from streams.cloudevents import Envelope
-from streams.events import Action, BatchDelivered, Notice, NoticesIssued, NoticesSuperseded, PartnerStatus
+from streams.events import BatchDelivered, Notice, NoticesIssued, NoticesSuperseded, PartnerStatus
+from streams.kinds import Action
 from streams.records import record
 from streams.topics import DELIVERIES, NOTICES, SUBJECT_PARTITIONS
 from tests.conformance.harness import running, until

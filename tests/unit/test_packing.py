@@ -9,15 +9,8 @@ import pytest
 from agents.packing import action_of, notices_for, pack
 from streams import ids
 from streams.cloudevents import Envelope
-from streams.events import (
-    Action,
-    Choice,
-    ConsentChanged,
-    DeletionRequested,
-    NoticesIssued,
-    Partner,
-    PartnerStatus,
-)
+from streams.events import ConsentChanged, DeletionRequested, NoticesIssued, Partner, PartnerStatus
+from streams.kinds import Action, Choice
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -13,7 +13,8 @@ from rescind.running.rebuilding import rebuild
 from streams.cloudevents import Envelope
 from streams.embedded.log import EmbeddedLog
 from streams.errors import InvalidInput
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.records import record
 from streams.settings import Settings
 from streams.topics import TOGGLES

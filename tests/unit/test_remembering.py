@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agents.deciding import ConsentState
 from agents.remembering import recall, remember
 from streams.errors import Undecodable
-from streams.events import Choice
+from streams.kinds import Choice
 
 choices = st.sampled_from([(Choice.OPT_IN, False), (Choice.OPT_OUT, False), (Choice.OPT_OUT, True)])
 

@@ -23,8 +23,6 @@ from streams.blocks import cut, decode_block, encode_block, leaves
 from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable, Undecodable
 from streams.events import (
-    Action,
-    Choice,
     ConsentChanged,
     Data,
     DatasetVersion,
@@ -42,6 +40,7 @@ from streams.exports import (
     WithdrawalsRequested,
     export_id,
 )
+from streams.kinds import Action, Choice
 from streams.manifests import verify, withdrawn
 from streams.records import Message, Position, Record, TopicPartition, record
 from streams.topics import DECISIONS, DISCLOSURES, NOTICES

@@ -28,8 +28,9 @@ from ledger import Entry
 from streams.blocks import encode_block
 from streams.cloudevents import Envelope, decode
 from streams.errors import LedgerBehind
-from streams.events import Action, Choice, ConsentToggled, DatasetVersion, Notice
+from streams.events import ConsentToggled, DatasetVersion, Notice
 from streams.exports import ExportClosed, ExportOpened, SubjectsDisclosed, export_id
+from streams.kinds import Action, Choice
 from streams.records import TopicPartition, record
 from streams.topics import DECISIONS, DISCLOSURES
 from tests.unit.fakes import partner

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from agents.superseding import Words, places
 from ledger import Entry, Ledger
-from streams.events import Action, Notice, NoticesIssued, NoticesSuperseded
+from streams.events import Notice, NoticesIssued, NoticesSuperseded
+from streams.kinds import Action
 from streams.written import WrittenNotice, written
 from tests.unit.test_ledger import acknowledged, at, delivered, entry, notice, partner, reissued, status, toggled
 

@@ -9,7 +9,8 @@ import pytest
 
 from ledger import Entry, Ledger
 from ledger.transitions import Progress, Verdict, after, fits, judge
-from streams.events import AckStatus, Action, Outcome, PartnerRemoved, PartnerStatus, RefusalReason
+from streams.events import AckStatus, Outcome, PartnerRemoved, PartnerStatus, RefusalReason
+from streams.kinds import Action
 from tests.unit.test_ledger import acknowledged as said_of
 from tests.unit.test_ledger import at, delivered, entry, issued, partner, refused, reissued, toggled
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.events import AckStatus, Action, Outcome, RefusalReason, Vocabulary
+from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
+from streams.kinds import Action
 from streams.vocabulary import ALSO, TABLE, Meaning, meaning
 
 DOCS = Path(__file__).parents[2] / "docs" / "vocabulary.md"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import typer
 
-from rescind.cli import app
+from rescind import cli
 from rescind.examples import EXAMPLES, EXIT_CODES
 from tests.unit.cli.conftest import Run
 
-ROOT: Any = typer.main.get_command(app)
+ROOT: Any = typer.main.get_command(cli.commands())
 #: They run until they are stopped, or print what has a form of its own.
 NO_DATA = {"up", "worker", "gateway", "ledger", "demo", "report", "gate", "ledger rebuild", "ledger export"}
 
@@ -46,6 +46,17 @@ def parse(line: str) -> tuple[str, list[str]]:
 def test_every_command_has_examples() -> None:
     assert set(EXAMPLES) == set(COMMANDS)
     assert all(EXAMPLES.values())
+
+
+@pytest.mark.parametrize("word", cli.COMMANDS)
+def test_a_command_alone_is_what_it_is_among_all(word: str) -> None:
+    alone: Any = typer.main.get_command(cli.commands([word]))
+    assert list(alone.commands) == [word]
+    for words, command in commands(alone):
+        among = COMMANDS[words]
+        seen = [(each.name, each.opts, each.help) for each in command.params if hasattr(each, "help")]
+        assert seen == [(each.name, each.opts, each.help) for each in among.params if hasattr(each, "help")]
+        assert (command.help, command.epilog) == (among.help, among.epilog)
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

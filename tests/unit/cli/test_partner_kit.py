@@ -17,7 +17,8 @@ from agents.webhooks import body_of, parse_reply
 from rescind.partner import Delivery, InvalidSignature, callback, receive, reply
 from streams import signing
 from streams.errors import InvalidInput
-from streams.events import Action, Notice
+from streams.events import Notice
+from streams.kinds import Action
 from streams.written import written
 
 SECRET = signing.SECRET + base64.b64encode(bytes(range(32))).decode()

@@ -19,7 +19,8 @@ from rescind.emitter import InvalidToggle
 from rescind.emitter.toggles import AHEAD, TOPIC, TYPE, Toggle, checked
 from streams.cloudevents import decode, rfc3339
 from streams.errors import RescindError
-from streams.events import Choice, ConsentToggled
+from streams.events import ConsentToggled
+from streams.kinds import Choice
 from streams.partitioning import partition_of
 from streams.settings import Settings
 from streams.topics import TOGGLES

@@ -20,10 +20,8 @@ from streams.cloudevents import Envelope
 from streams.events import (
     Acknowledged,
     AckStatus,
-    Action,
     BatchDelivered,
     BatchFailed,
-    Choice,
     ConsentChanged,
     ConsentToggled,
     DeletionRequested,
@@ -35,6 +33,7 @@ from streams.events import (
     PartnerRegistered,
     RefusalReason,
 )
+from streams.kinds import Action, Choice
 from streams.records import record
 from streams.sealing import Sealer
 from streams.topics import (

@@ -22,7 +22,8 @@ from gateway.sessions import COOKIE
 from ledger import DisclosureIndex, Entry, KeyStore, Ledger, Role
 from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable, Undecodable
-from streams.events import Action, Data, Notice, NoticesIssued, Partner, PartnerRegistered
+from streams.events import Data, Notice, NoticesIssued, Partner, PartnerRegistered
+from streams.kinds import Action
 from streams.records import Message, Position, Record, TopicPartition, record
 from streams.sealing import Sealer
 from streams.settings import Settings

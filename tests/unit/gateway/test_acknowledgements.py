@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from ledger import NoticeStatus
-from streams.events import Acknowledged, Action, Notice, NoticesIssued
+from streams.events import Acknowledged, Notice, NoticesIssued
+from streams.kinds import Action
 from streams.topics import ACKNOWLEDGEMENTS, NOTICES
 from tests.unit.gateway.harness import NOON, Gateway, at, problem
 

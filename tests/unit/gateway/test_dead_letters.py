@@ -15,8 +15,6 @@ from ledger import again as asking
 from streams.cloudevents import STRUCTURED_HEADERS, Envelope, encode
 from streams.events import (
     Act,
-    Action,
-    Choice,
     ConsentChanged,
     ConsentToggled,
     Data,
@@ -27,6 +25,7 @@ from streams.events import (
     NoticeUndeliverable,
     OperatorActed,
 )
+from streams.kinds import Action, Choice
 from streams.records import Record
 from streams.topics import ACTIONS, DECISIONS, NOTICES, PARTNERS, POISONED, TOGGLES, UNDELIVERABLE
 from tests.unit.gateway.harness import NOON, Gateway, at, problem

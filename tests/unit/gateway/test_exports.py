@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from ledger import ExportStatus
 from streams.blocks import encode_block
-from streams.events import Choice, ConsentChanged, PartnerStatus
+from streams.events import ConsentChanged, PartnerStatus
 from streams.exports import ExportClosed, ExportOpened, ExportSettled, SubjectsDisclosed, SubjectsWithdrawn, export_id
+from streams.kinds import Choice
 from streams.manifests import withdrawn
 from streams.topics import DECISIONS, DISCLOSURES
 from tests.unit.gateway.harness import Gateway, gateway_in, problem

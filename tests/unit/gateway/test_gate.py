@@ -14,7 +14,8 @@ import pytest
 from gateway.gate import MOST
 from ledger import choosing
 from streams import ids
-from streams.events import Choice, ConsentChanged, ConsentToggled
+from streams.events import ConsentChanged, ConsentToggled
+from streams.kinds import Choice
 from streams.records import TopicPartition
 from streams.settings import Settings
 from streams.topics import DECISIONS, TOGGLES

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from gateway import reissuing, replaying
-from streams.events import Act, Action, Notice, NoticesIssued, OperatorActed
+from streams.events import Act, Notice, NoticesIssued, OperatorActed
+from streams.kinds import Action
 from streams.packs import packed_again
 from streams.topics import ACTIONS, NOTICES
 from tests.unit.gateway.harness import NOON, Gateway, at, problem

@@ -22,7 +22,6 @@ from ledger.views import OPEN
 from streams.events import (
     Acknowledged,
     AckStatus,
-    Action,
     BatchDelivered,
     Notice,
     NoticesIssued,
@@ -30,6 +29,7 @@ from streams.events import (
     Outcome,
     RefusalReason,
 )
+from streams.kinds import Action
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, NOTICES, UNDELIVERABLE
 from tests.unit.gateway.harness import NOON, Gateway, at, gateway_in, problem
 from tests.unit.gateway.pages import Outline

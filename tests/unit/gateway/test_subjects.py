@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from streams import ids
-from streams.events import Choice, ConsentChanged, ConsentToggled
+from streams.events import ConsentChanged, ConsentToggled
+from streams.kinds import Choice
 from streams.topics import DECISIONS, TOGGLES
 from tests.unit.gateway.harness import NOON, Gateway, at, problem
 
