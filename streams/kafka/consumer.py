@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
 from streams.kafka.stopping import stop_consumer
 
@@ -32,6 +33,8 @@ _FETCH_WAIT_MS = 200
 _YIELD_EVERY = 100
 #: Seconds that an attempt to commit may take, and until the next one.
 _COMMITTING, _COMMIT_RETRY = 2.0, 0.5
+#: Seconds until a group that did not take us is tried again.
+_JOIN_RETRY = 1.0
 #: Seconds to wait for a partition's log start.
 _ASKING = 2.0
 #: Seconds until a broker that could not be reached is tried again.
@@ -80,6 +83,21 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         for tp in wanted.keys() & {TP(*each) for each in consumer.assignment()}:
             consumer.seek(KafkaTP(*tp), wanted[tp])
+
+    async def hear_of_trouble(self) -> KafkaError | None:
+        """What keeps us from being a member of our group, or from hearing from it. aiokafka tries again when it was
+        asked for that, and not before. Raises `KafkaError` if it has given up."""
+        return await self.call_thread(self._take_trouble)
+
+    async def _take_trouble(self) -> KafkaError | None:
+        coordinator = self._ensure_consumer()._coordinator
+        try:
+            coordinator.check_errors()
+        except KafkaError as error:
+            if coordinator._coordination_task.done():
+                raise
+            return error
+        return None
 
     def _stopped_set(self) -> None:
         # A crash ends the thread, and its loop with it.
@@ -186,6 +204,19 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task
+    async def _stay_in_the_group(self) -> None:
+        """Faust never asks aiokafka for its errors, and aiokafka waits to be asked before it tries again: whatever it
+        was that kept a worker from its group once, say a member that went by other rules and is gone by now, it would
+        stand idle for ever. Cause: `GroupCoordinator._push_error_to_user`,
+        https://github.com/aio-libs/aiokafka/blob/v0.14.0/aiokafka/consumer/group_coordinator.py
+        """
+        while not self.should_stop:
+            await self.sleep(_JOIN_RETRY)
+            error = await self._thread.hear_of_trouble()
+            if error is not None:
+                self.log.warning("this worker is not in its group, and tries again: %s", error)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         # What is done need not be done again by whoever gets these partitions.

@@ -10,6 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
 from streams.records import Record, TopicPartition
 from streams.topics import TopicSpec
 from tests.conformance.harness import Inbox, reading, running, until
@@ -184,6 +188,34 @@ async def test_a_member_that_stops_in_the_middle_of_a_rebalance_leaves_in_good_o
             await until(lambda: len(two.lanes) == 8)
             # Else the brokers would wait for it until its session is over.
             assert time.monotonic() - start < 2 * SOON
+
+
+async def test_a_group_that_does_not_take_a_member_is_tried_again(
+    kafka_engine: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = kafka_engine
+    engine.create(LANES)
+    await fill(engine, 1)
+    # A member that shares out partitions by rules that ours do not know.
+    stranger = AIOKafkaConsumer(
+        "lanes",
+        bootstrap_servers=engine.broker.address,
+        group_id="g",
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+    )
+    await stranger.start()
+
+    async def leave() -> None:
+        try:
+            await until(lambda: "is not in its group, and tries again" in caplog.text)
+        finally:
+            await stranger.stop()
+
+    leaving = asyncio.create_task(leave())
+    async with joined(engine) as member:
+        await leaving
+        await until(lambda: engine.committed("g") == dict.fromkeys(ALL, 1))
+    check([member])
 
 
 async def test_members_that_come_and_go_under_load_lose_nothing(kafka_engine: Kafka) -> None:
