@@ -41,7 +41,9 @@ _TABLES = """BEGIN;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
     CREATE TABLE blocks (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
     CREATE TABLE statements (number INTEGER PRIMARY KEY, body BLOB NOT NULL);"""
-_PATIENCE = 30.0
+#: Seconds to wait for a lock: to read, for a writer's commit; to write, for whoever reads the file whole, which may
+#: take long, and the projection waits.
+_PATIENCE, _IMPATIENCE = 30.0, 0.5
 
 
 class Kept(NamedTuple):
@@ -91,7 +93,7 @@ class Archives:
         try:
             if last == Last():
                 self._make(path)
-            with contextlib.closing(self._connect(month)) as connection, _told(month, path):
+            with contextlib.closing(self._connect(month, _IMPATIENCE)) as connection, _told(month, path):
                 # A power cut must not bring back the journal of what was committed: the ledger forgets right after.
                 connection.execute("PRAGMA synchronous=EXTRA")
                 if last == Last() and connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
@@ -116,11 +118,6 @@ class Archives:
 
     def statement(self, month: int, number: int) -> tuple[Any, ...]:
         return self._read(month, "statements", number, unpacked_statement)
-
-    def blocks(self, month: int, last: int) -> Iterator[tuple[int, dict[str, Kept]]]:
-        """All that the ledger may point to, in order."""
-        for number in range(1, last + 1):
-            yield number, self.block(month, number)
 
     def lacking(self, month: int, notice: str) -> str:
         """What to say where the ledger points to what is not there."""
@@ -162,13 +159,13 @@ class Archives:
             self._open[month] = connection
         return self._open[month]
 
-    def _connect(self, month: int) -> sqlite3.Connection:
+    def _connect(self, month: int, patience: float = _PATIENCE) -> sqlite3.Connection:
         path = self.path(month)
         # Writable if it may be, also to read: what a writer left that was killed is rolled back by whoever comes next.
         try:
             return sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw",
-                uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False,
+                uri=True, timeout=patience, isolation_level=None, check_same_thread=False,
             )  # fmt: skip
         except sqlite3.Error as error:
             why = f"cannot be opened: {error}" if path.exists() else "is missing"

@@ -12,7 +12,6 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -37,8 +36,6 @@ from streams.deadlines import DeadlineReached
 from streams.errors import StorageUnusable
 from streams.events import Acknowledged, ReplyAcknowledged
 
-#: What is younger stays: beyond the longest window of lag, 30 days, and what a service may be behind.
-LEAST_AGE = timedelta(days=35)
 #: Bytes of one step, more or less: so long does the projection wait.
 MOST_BYTES = 4 * 1024 * 1024
 #: The only ones that nothing but a late word brings further.

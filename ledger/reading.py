@@ -13,11 +13,25 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ledger import again, alarms, choosing, closeup, exporting, history, lagging, listing, metering, queries, reporting
+from ledger import (
+    again,
+    alarms,
+    choosing,
+    closeup,
+    exporting,
+    history,
+    lagging,
+    listing,
+    metering,
+    queries,
+    reporting,
+    shelf,
+)
 from ledger.contradictions import Place, contradictions
 from ledger.files import PATIENCE, open_database
 from ledger.folded import Folded
 from ledger.lag import Window
+from ledger.shelf import Shelf
 from ledger.statements import statement
 from ledger.timeline import timeline
 from ledger.veiling import PLAIN, Veil, fitting, misfit
@@ -321,6 +335,16 @@ class LedgerReader:
         """All that is known, as lines of JSON, as of one moment; see `ledger.exporting`. Keep to one thread."""
         with self._snapshot() as database, self._folded(database) as folded:
             yield from exporting.export(database, folded)
+
+    def shelf(self) -> Shelf:
+        """What was folded into which archives, see `ledger.folding`."""
+        with self._snapshot() as database:
+            return shelf.shelf(database, self._path)
+
+    def wrong_with_archives(self) -> list[str]:
+        """Reads all of them, as of one moment: the ledger's file cannot forget meanwhile what was there."""
+        with self._snapshot() as database:
+            return list(shelf.wrong(database, self._path))
 
     def offsets(self) -> dict[TopicPartition, int]:
         """The next offset expected of each partition that was read."""
