@@ -80,6 +80,7 @@ _REOPENED = """SELECT json_group_array(id) FROM notices INDEXED BY notices_reope
 _STATEMENTS_WHERE = """SELECT json_group_array(json_array(id, month, number)) FROM archived_statements
     WHERE id IN (SELECT value FROM json_each(?))"""
 _KNOWN_STATEMENTS = "SELECT json_group_array(id) FROM archived_statements WHERE id IN (SELECT value FROM json_each(?))"
+_SET_NAME = "INSERT INTO meta VALUES ('archives', ?)"
 _NAME = "SELECT value FROM meta WHERE name = 'archives'"
 
 
@@ -109,7 +110,6 @@ class Step(NamedTuple):
 class Prepared:
     """What archives hold already, and the ledger still has. `kept` are notices of which nothing is folded."""
 
-    name: str
     kept: list[str]
     #: Notice, month and block; statement, month and number; and what is new of each month: see `_COUNT`.
     places: list[tuple[str, int, int]] = field(default_factory=list)
@@ -125,24 +125,21 @@ class Folding:
         self._ledger = ledger
         self._name = name_of(connection)
 
-    @property
-    def began(self) -> bool:
-        """Was there ever anything folded? Else there is nothing to ask the file about."""
-        return self._name is not None
-
     def prepare(self, before: int, most: int) -> Prepared:
         """Take what was closed before a time in microseconds, at most so many notices, and make the archives durable.
         Outside of a transaction; nothing else may be written until the `Prepared` is. Raises `StorageUnusable`."""
         old = _bounded(_old(row) for row in select(self._connection, _OLD, before, most))
         chosen = {each.id: each for each in old if foldable(each)}
-        prepared = Prepared(self._name or uuid4().hex[:12], [each.id for each in old if each.id not in chosen])
+        prepared = Prepared([each.id for each in old if each.id not in chosen])
+        if not old:
+            return prepared
         answers = _by_notice(select(self._connection, _ACKNOWLEDGEMENTS, listed(chosen)))
         marks = _by_notice(select(self._connection, _MARKS, listed(chosen)))
         months: dict[int, list[Kept]] = defaultdict(list)
         for each in chosen.values():
             months[month_of(each.closed_at)].append(Kept(each.id, answers[each.id], marks[each.id]))
         statements = self._statements(chosen, answers)
-        with Archives(self._ledger, prepared.name) as archives:
+        with Archives(self._ledger, self._named()) as archives:
             for month in sorted({*months, *statements}):
                 self._append(archives, prepared, month, months.get(month, []), statements.get(month, []))
         return prepared
@@ -153,7 +150,6 @@ class Folding:
         looked_at = len(prepared.kept) + len(prepared.places)
         if looked_at == 0:
             return Step()
-        execute("INSERT OR IGNORE INTO meta VALUES ('archives', ?)", (prepared.name,))
         execute(_POINT, (listed([*prepared.places, *((identity, 0, None) for identity in prepared.kept)]),))
         folded = listed(identity for identity, _, _ in prepared.places)
         execute(_FORGET.format("acknowledgements", "notice_id"), (folded,))
@@ -162,11 +158,6 @@ class Folding:
         execute(_FORGET.format("statements", "id"), (listed(row[0] for row in prepared.statements),))
         self._connection.executemany(_COUNT, prepared.counts)
         return Step(looked_at, len(prepared.places))
-
-    def recorded(self, prepared: Prepared) -> None:
-        """The transaction is durable."""
-        if prepared.kept or prepared.places:
-            self._name = prepared.name
 
     # -- late words
 
@@ -229,6 +220,14 @@ class Folding:
         self._connection.executemany(_UNCOUNT, [(0, n, month) for month, n in counts.items()])
 
     # -- inside
+
+    def _named(self) -> str:
+        """What the archives are called; durable before there is any, so that nobody's are left behind."""
+        if self._name is None:
+            self._connection.execute(_SET_NAME, (uuid4().hex[:12],))
+            self._name = name_of(self._connection)
+        assert self._name is not None  # noqa: S101 - it was just set
+        return self._name
 
     def _statements(self, chosen: Collection[str], answers: dict[str, list[Row]]) -> dict[int, list[Row]]:
         """By month, those that nothing but what is folded now refers to."""

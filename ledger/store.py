@@ -131,11 +131,9 @@ class Ledger(LedgerReader):
         try:
             prepared = self._folding.prepare(micros(before), most)
             with self._transaction():
-                step = self._folding.record(prepared)
+                return self._folding.record(prepared)
         except sqlite3.Error as error:
             raise StorageUnusable(f"the ledger cannot be folded: {error}") from None
-        self._folding.recorded(prepared)
-        return step
 
     def give_back(self, most: int) -> int:
         """Make the file shorter by at most so many of its free pages. How many it has left, without those that it is
