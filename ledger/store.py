@@ -143,7 +143,8 @@ class Ledger(LedgerReader):
             ((pages,),) = self._connection.execute("PRAGMA page_count").fetchall()
             spare: int = max(0, free - max(_FREE_PAGES, pages // _FREE_PART))
             if spare:
-                self._connection.execute(f"PRAGMA incremental_vacuum({min(most, spare)})").fetchall()
+                # It comes with a row a page, of no columns: only a script is stepped over all of them.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({min(most, spare)})")
         except sqlite3.Error as error:
             raise StorageUnusable(f"the ledger cannot be made shorter: {error}") from None
         return max(0, spare - most)
