@@ -26,11 +26,11 @@ _TOPICS = (PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, ACKNOWLEDGEMENTS, DEADL
 #: Seconds to wait for the ledger before a look is given up; it is behind, and there will be another.
 _CATCH_UP = 30.0
 #: Notices of a step, and pages that the file is made shorter by: about so long the projection waits for either.
-_NOTICES, _PAGES = 256, 256
+_NOTICES, _PAGES = 128, 256
 #: Seconds that everybody else has the disk and the thread between two steps.
 _PAUSE = 0.05
 #: Seconds between two looks.
-EVERY = 600.0
+FOLD_EVERY = 600.0
 
 
 class Folder:
@@ -62,7 +62,7 @@ class Folder:
         return folded
 
 
-def add_folding(app: Any, folder: Folder, every: float = EVERY) -> None:
+def add_folding(app: Any, folder: Folder, every: float) -> None:
     """Let a Faust app fold every so many seconds."""
 
     @app.task

@@ -159,7 +159,7 @@ def tell(words: str, figure: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notices", type=int, default=200_000)
-    parser.add_argument("--step", type=int, default=256)
+    parser.add_argument("--step", type=int, default=128)
     chosen = parser.parse_args()
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {versions}; {chosen.notices:,} notices")
