@@ -19,7 +19,9 @@ from ledger.veiling import Veil
 #: Notices, or statements, that are read at once where all are wanted.
 _TOGETHER = 256
 _ALL = "SELECT id, archived, archived_block FROM notices WHERE archived > 0 ORDER BY id"
-_ALL_STATEMENTS = "SELECT month, number FROM archived_statements ORDER BY id"
+# Some were brought back, and stand in both.
+_ALL_STATEMENTS = """SELECT month, number FROM archived_statements AS archived
+    WHERE NOT EXISTS (SELECT 1 FROM statements WHERE statements.id = archived.id) ORDER BY id"""
 _STATEMENT = "SELECT month, number FROM archived_statements WHERE id = ?"
 
 

@@ -44,7 +44,7 @@ SETTLED = (NoticeStatus.COMPLETED, NoticeStatus.CANCELLED)
 _CLOSED = "COALESCE(completed_at, cancelled_at, superseded_at)"
 _SETTLED = "archived IS NULL AND status IN ('completed', 'cancelled')"
 # With the verdicts of all that was said of each, whether it has marks, and about how many bytes all of it is.
-_OLD = f"""SELECT json_group_array(json_array(id, status, closed_at,
+_OLD = f"""SELECT json_group_array(json_array(id, status, closed_at, archived_block,
         json((SELECT json_group_array(DISTINCT COALESCE(verdict, '')) FROM acknowledgements WHERE notice_id = old.id)),
         EXISTS (SELECT 1 FROM extensions WHERE notice_id = old.id AND verdict IS NULL),
         EXISTS (SELECT 1 FROM deadline_marks WHERE notice_id = old.id),
@@ -52,7 +52,7 @@ _OLD = f"""SELECT json_group_array(json_array(id, status, closed_at,
             FROM acknowledgements WHERE notice_id = old.id),
         json((SELECT json_group_array(json_array(statements.id, LENGTH(body))) FROM acknowledgements AS said
             JOIN statements ON statements.id = said.statement WHERE notice_id = old.id))))
-    FROM (SELECT id, status, {_CLOSED} AS closed_at FROM notices INDEXED BY notices_settled
+    FROM (SELECT id, status, {_CLOSED} AS closed_at, archived_block FROM notices INDEXED BY notices_settled
         WHERE {_SETTLED} AND {_CLOSED} < ? ORDER BY {_CLOSED} LIMIT ?) AS old"""
 _OF_NOTICES = """SELECT json_group_array(json_array(notice_id, {columns})) FROM (SELECT * FROM {table}
     WHERE notice_id IN (SELECT value FROM json_each(?)) ORDER BY {order})"""
@@ -70,15 +70,17 @@ _POINT = """UPDATE notices SET archived = said.month, archived_block = said.bloc
     WHERE notices.id = said.id"""
 _FORGET = "DELETE FROM {} WHERE {} IN (SELECT value FROM json_each(?))"
 _LAST = "SELECT last_block, last_statement FROM archives WHERE month = ?"
-_COUNT = """INSERT INTO archives VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (month) DO UPDATE SET
-    last_block = ?2, last_statement = ?3, notices = notices + ?4, statements = statements + ?5"""
-_UNCOUNT = "UPDATE archives SET notices = notices - ?, statements = statements - ? WHERE month = ?"
+_SET_LAST = """INSERT INTO archives VALUES (?1, ?2, ?3, 0, 0) ON CONFLICT (month) DO UPDATE SET
+    last_block = ?2, last_statement = ?3"""
+_COUNT = "UPDATE archives SET notices = notices + ?, statements = statements + ? WHERE month = ?"
 _WHERE = """SELECT json_group_array(json_array(id, archived, archived_block)) FROM notices
     WHERE id IN (SELECT value FROM json_each(?)) AND archived IS NOT NULL"""
 _REOPENED = """SELECT json_group_array(id) FROM notices INDEXED BY notices_reopened
     WHERE archived > 0 AND status NOT IN ('completed', 'cancelled')"""
-_STATEMENTS_WHERE = """SELECT json_group_array(json_array(id, month, number)) FROM archived_statements
+_STATEMENTS_WHERE = """SELECT json_group_array(json_array(id, month, number)) FROM archived_statements AS archived
     WHERE id IN (SELECT value FROM json_each(?))"""
+_FOLDED_STATEMENTS = f"""{_STATEMENTS_WHERE}
+    AND NOT EXISTS (SELECT 1 FROM statements WHERE statements.id = archived.id)"""
 _KNOWN_STATEMENTS = "SELECT json_group_array(id) FROM archived_statements WHERE id IN (SELECT value FROM json_each(?))"
 _SET_NAME = "INSERT INTO meta VALUES ('archives', ?)"
 _NAME = "SELECT value FROM meta WHERE name = 'archives'"
@@ -86,12 +88,13 @@ _NAME = "SELECT value FROM meta WHERE name = 'archives'"
 
 class Old(NamedTuple):
     """A notice that may be folded. `verdicts` are those of all that was said of it, '' where there is none yet; `asked`
-    is whether more time was asked for and that was not judged yet, `marks` whether there are any. `size` is in bytes,
-    and so are the sizes of the statements."""
+    is whether more time was asked for and that was not judged yet, `block` where it may stand in an archive since it was
+    folded before, `marks` whether there are any. `size` is in bytes, and so are the sizes of the statements."""
 
     id: str
     status: NoticeStatus
     closed_at: int
+    block: int | None
     verdicts: frozenset[str]
     asked: bool
     marks: bool
@@ -111,10 +114,13 @@ class Prepared:
     """What archives hold already, and the ledger still has. `kept` are notices of which nothing is folded."""
 
     kept: list[str]
-    #: Notice, month and block; statement, month and number; and what is new of each month: see `_COUNT`.
+    #: Notice, month and block; statement, month and number, of those that were in no archive; and the last block and
+    #: statement of each month.
     places: list[tuple[str, int, int]] = field(default_factory=list)
     statements: list[tuple[str, int, int]] = field(default_factory=list)
-    counts: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    lasts: list[tuple[int, int, int]] = field(default_factory=list)
+    #: All statements that the ledger forgets.
+    bodies: list[str] = field(default_factory=list)
 
 
 class Folding:
@@ -136,10 +142,14 @@ class Folding:
         answers = _by_notice(select(self._connection, _ACKNOWLEDGEMENTS, listed(chosen)))
         marks = _by_notice(select(self._connection, _MARKS, listed(chosen)))
         months: dict[int, list[Kept]] = defaultdict(list)
-        for each in chosen.values():
-            months[month_of(each.closed_at)].append(Kept(each.id, answers[each.id], marks[each.id]))
-        statements = self._statements(chosen, answers)
         with Archives(self._ledger, self._named()) as archives:
+            for each in chosen.values():
+                month, kept = month_of(each.closed_at), Kept(each.id, answers[each.id], marks[each.id])
+                if each.block is not None and self._stands(archives, month, each.block, kept):
+                    prepared.places.append((each.id, month, each.block))  # somebody only repeated himself
+                else:
+                    months[month].append(kept)
+            statements = self._statements(prepared, chosen, answers)
             for month in sorted({*months, *statements}):
                 self._append(archives, prepared, month, months.get(month, []), statements.get(month, []))
         return prepared
@@ -155,8 +165,9 @@ class Folding:
         execute(_FORGET.format("acknowledgements", "notice_id"), (folded,))
         execute(_FORGET.format("deadline_marks", "notice_id"), (folded,))
         insert(self._connection, "INSERT INTO archived_statements VALUES {}", prepared.statements)
-        execute(_FORGET.format("statements", "id"), (listed(row[0] for row in prepared.statements),))
-        self._connection.executemany(_COUNT, prepared.counts)
+        execute(_FORGET.format("statements", "id"), (listed(prepared.bodies),))
+        self._connection.executemany(_SET_LAST, prepared.lasts)
+        self._count(+1, (month for _, month, _ in prepared.places), prepared.bodies)
         return Step(looked_at, len(prepared.places))
 
     # -- late words
@@ -197,27 +208,25 @@ class Folding:
         assert self._name is not None  # noqa: S101 - who calls this has looked
         answers: list[Row] = []
         marks: list[Row] = []
-        counts: Counter[int] = Counter()
         with Archives(self._ledger, self._name) as archives:
             for kept in kept_at(archives, [place for place in places if place[1]]):
                 answers += [(kept.notice, *row) for row in kept.acknowledgements]
                 marks += [(kept.notice, *row) for row in kept.marks]
-            counts.update(month for _, month, _ in places if month)
-            self._statements_back(archives, answers)
+            statements = self._statements_back(archives, answers)
         insert(self._connection, "INSERT INTO acknowledgements VALUES {}", answers)
         insert(self._connection, "INSERT INTO deadline_marks VALUES {}", marks)
-        self._connection.execute(_POINT, (listed((identity, None, None) for identity, _, _ in places),))
-        self._connection.executemany(_UNCOUNT, [(n, 0, month) for month, n in counts.items()])
+        # Where it stood stays, for the case that there is nothing new to fold.
+        self._connection.execute(_POINT, (listed((identity, None, block) for identity, _, block in places),))
+        self._count(-1, (month for _, month, _ in places if month), statements)
 
-    def _statements_back(self, archives: Archives, answers: Iterable[Row]) -> None:
+    def _statements_back(self, archives: Archives, answers: Iterable[Row]) -> list[str]:
+        """Those that some acknowledgements refer to, as far as they were folded. They stay in their archives."""
         place = ACKNOWLEDGEMENT.index("statement") + 1
         wanted = {row[place] for row in answers if row[place] is not None}
-        folded = select(self._connection, _STATEMENTS_WHERE, listed(wanted)) if wanted else []
+        folded = select(self._connection, _FOLDED_STATEMENTS, listed(wanted)) if wanted else []
         rows = [archives.statement(month, number) for _, month, number in folded]
         insert(self._connection, "INSERT INTO statements VALUES {}", rows)
-        self._connection.execute(_FORGET.format("archived_statements", "id"), (listed(row[0] for row in folded),))
-        counts = Counter(month for _, month, _ in folded)
-        self._connection.executemany(_UNCOUNT, [(0, n, month) for month, n in counts.items()])
+        return [identity for identity, _, _ in folded]
 
     # -- inside
 
@@ -229,28 +238,48 @@ class Folding:
         assert self._name is not None  # noqa: S101 - it was just set
         return self._name
 
-    def _statements(self, chosen: Collection[str], answers: dict[str, list[Row]]) -> dict[int, list[Row]]:
-        """By month, those that nothing but what is folded now refers to."""
+    def _statements(
+        self, prepared: Prepared, chosen: Collection[str], answers: dict[str, list[Row]]
+    ) -> dict[int, list[Row]]:
+        """Those that nothing but what is folded now refers to; by month, as far as no archive has them."""
         place = ACKNOWLEDGEMENT.index("statement")
         referred = {row[place] for rows in answers.values() for row in rows if row[place] is not None}
         months: dict[int, list[Row]] = defaultdict(list)
         if referred:
-            for row in self._connection.execute(_STATEMENTS, (listed(referred), listed(chosen))).fetchall():
-                months[month_of(row[-1])].append(row)
+            rows = self._connection.execute(_STATEMENTS, (listed(referred), listed(chosen))).fetchall()
+            prepared.bodies = [row[0] for row in rows]
+            known = {row[0] for row in select(self._connection, _STATEMENTS_WHERE, listed(prepared.bodies))}
+            for row in rows:
+                if row[0] not in known:
+                    months[month_of(row[-1])].append(row)
         return months
+
+    def _last(self, month: int) -> Last:
+        return Last(*(self._connection.execute(_LAST, (month,)).fetchone() or ()))
+
+    def _stands(self, archives: Archives, month: int, block: int, kept: Kept) -> bool:
+        """Has an archive this very notice, and no less of it? It may have been closed in another month before."""
+        return block <= self._last(month).block and archives.block(month, block).get(kept.notice) == kept
 
     def _append(
         self, archives: Archives, prepared: Prepared, month: int, notices: Sequence[Kept], statements: Sequence[Row]
     ) -> None:
-        last = Last(*(self._connection.execute(_LAST, (month,)).fetchone() or ()))
+        last = self._last(month)
         blocks = [notices[start : start + TOGETHER] for start in range(0, len(notices), TOGETHER)]
         archives.append(month, last, list(map(packed, blocks)), list(map(packed_statement, statements)))
         prepared.places += [
             (each.notice, month, number) for number, block in enumerate(blocks, last.block + 1) for each in block
         ]
         prepared.statements += [(row[0], month, number) for number, row in enumerate(statements, last.statement + 1)]
-        ends = (last.block + len(blocks), last.statement + len(statements))
-        prepared.counts.append((month, *ends, len(notices), len(statements)))
+        prepared.lasts.append((month, last.block + len(blocks), last.statement + len(statements)))
+
+    def _count(self, sign: int, months: Iterable[int], statements: Collection[str]) -> None:
+        """How many notices and statements of each month the ledger has nowhere else now."""
+        notices, bodies = Counter(months), Counter[int]()
+        if statements:
+            bodies.update(row[1] for row in select(self._connection, _STATEMENTS_WHERE, listed(statements)))
+        changed = [(sign * notices[month], sign * bodies[month], month) for month in {*notices, *bodies}]
+        self._connection.executemany(_COUNT, changed)
 
 
 def foldable(old: Old) -> bool:
@@ -301,10 +330,8 @@ def _bounded(notices: Iterable[Old]) -> list[Old]:
 
 
 def _old(row: Sequence[Any]) -> Old:
-    identity, status, closed_at, verdicts, asked, marks, size, statements = row
-    return Old(
-        identity, NoticeStatus(status), closed_at, frozenset(verdicts), bool(asked), bool(marks), size, statements
-    )
+    identity, status, closed_at, block, verdicts, asked, marks, *sizes = row
+    return Old(identity, NoticeStatus(status), closed_at, block, frozenset(verdicts), bool(asked), bool(marks), *sizes)
 
 
 def _by_notice(rows: Iterable[Row]) -> dict[str, list[Row]]:

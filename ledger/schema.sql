@@ -54,7 +54,8 @@ CREATE TABLE IF NOT EXISTS notices (
     cancelled_at INTEGER, ack_status TEXT, outcome TEXT, reason TEXT,
     expected_by INTEGER, -- when the partner last said that it means to be done
     -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
-    -- `ledger.folding`. A month of 0 says that there was nothing to fold. Neither follows from the log.
+    -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
+    -- in case that there is nothing new. Neither follows from the log.
     archived INTEGER, archived_block INTEGER,
     status TEXT NOT NULL GENERATED ALWAYS AS (
         CASE
@@ -136,7 +137,7 @@ CREATE TABLE IF NOT EXISTS statements (
     webhook_signature TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS acknowledgements_statement ON acknowledgements (statement) WHERE statement IS NOT NULL;
--- Where statements were folded to: a month, and which one there.
+-- Where statements were folded to: a month, and which one there. They stay there, though some were brought back.
 CREATE TABLE IF NOT EXISTS archived_statements (
     id TEXT PRIMARY KEY, month INTEGER NOT NULL, number INTEGER NOT NULL
 ) WITHOUT ROWID;

@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -36,7 +37,7 @@ from tests.month import simulated
 from tests.unit.test_ledger import VEILS, at, partner
 from tests.unit.test_ledger_sealed import asked
 
-DONE = Old("n", NoticeStatus.COMPLETED, 0, frozenset({Verdict.APPLIED}), asked=False, marks=False, size=0)
+DONE = Old("n", NoticeStatus.COMPLETED, 0, None, frozenset({Verdict.APPLIED}), asked=False, marks=False, size=0)
 
 
 @pytest.mark.parametrize(
@@ -190,12 +191,20 @@ def said(identity: str, number: int = 1, **fields: Any) -> Entry:
     return replace(entry, offset=4)
 
 
+def replied() -> Entry:
+    history = History()
+    history.replied(1, minutes=90_000)
+    (entry,) = history.entries
+    return replace(entry, offset=4)
+
+
 LATE = {
     "a repeated one": said("a-1-completed-deleted-p-None", minutes=31),
     "the same once more": said("more", minutes=90_000),
     "an earlier step": said("more", status=AckStatus.RECEIVED, minutes=90_000),
     "another answer": said("more", status=AckStatus.REFUSED, minutes=90_000),
     "more time": said("more", status=AckStatus.IN_PROGRESS, minutes=90_000, extend=True),
+    "in a reply": replied(),
     "of another partner": said("more", minutes=90_000, by="q"),
     "of the one that was signed": said("more", 2, status=AckStatus.REFUSED, minutes=90_000, statement=1),
 }
@@ -209,8 +218,8 @@ def test_a_late_word_is_judged_as_if_nothing_had_been_folded(ledger: Ledger, his
         other.apply([*history.entries, late])
         assert list(known(ledger)) == list(known(other))
     assert late.envelope is not None
-    assert isinstance(late.envelope.data, Acknowledged)
-    touched = late.envelope.data.notice_id
+    data = late.envelope.data
+    touched = data.notice_id if isinstance(data, Acknowledged) else "n-p-1"
     assert places(ledger) == FOLDED | {touched: None}, "and nothing else was brought back"
     assert counted(ledger)
 
@@ -250,6 +259,33 @@ def test_what_is_folded_again_is_in_the_same_month_and_whole(ledger: Ledger) -> 
     assert ledger.wrong_with_archives() == []
 
 
+def test_who_only_repeats_himself_makes_no_archive_longer(ledger: Ledger) -> None:
+    ledger.fold(END, 100)
+    kept = archive(ledger).read_bytes()
+    before = list(known(ledger))
+    for offset, number in enumerate((1, 2, 1, 2), 4):
+        again = said(f"a-{number}-completed-deleted-p-{'None' if number == 1 else '1'}", number, minutes=31)
+        ledger.apply([replace(again, offset=offset)])
+        assert places(ledger)[f"n-p-{number}"] is None
+        assert ledger.fold(END, 100) == Folded(1, 1)
+        assert counted(ledger)
+    assert list(known(ledger))[1:] == before[1:], "all but the offsets"
+    assert archive(ledger).read_bytes() == kept
+    assert ledger.wrong_with_archives() == []
+
+
+def test_archives_of_a_sealed_ledger_name_nobody(tmp_path: Path, history: History) -> None:
+    with closing(Ledger.open(tmp_path / "ledger.sqlite", veils=(VEILS["sealed"],))) as ledger:
+        ledger.apply(history.entries)
+        fold_all(ledger)
+        with closing(sqlite3.connect(archive(ledger))) as kept:
+            bodies = kept.execute("SELECT body FROM blocks UNION ALL SELECT body FROM statements").fetchall()
+        plain = b"".join(zlib.decompress(body) for (body,) in bodies)
+        assert b"n-p-1" in plain
+        for word in (b"user:", b"so\\u0000it is", b"\x00body"):
+            assert word not in plain
+
+
 def test_what_opens_again_comes_back(tmp_path: Path) -> None:
     """Left out since the user chose otherwise, and then delivered all the same."""
     history = History()
@@ -265,6 +301,14 @@ def test_what_opens_again_comes_back(tmp_path: Path) -> None:
         ledger.apply([replace(later.entries[1], offset=1)])
         assert places(ledger) == {"n-p-1": None}
         assert rows(ledger, "SELECT COUNT(*) FROM deadline_marks") == [(1,)]
+        answer = History()
+        answer.answered(1, minutes=60 * 24 * 70)
+        ledger.apply(answer.entries)
+        before = list(known(ledger))
+        assert fold_all(ledger) == 1, "and once more, by the month in which it was closed then"
+        assert places(ledger) == {"n-p-1": 202603}
+        assert list(known(ledger)) == before
+        assert ledger.wrong_with_archives() == []
 
 
 def test_a_notice_without_a_word_is_looked_at_once(tmp_path: Path) -> None:
