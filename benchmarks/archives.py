@@ -119,8 +119,8 @@ def measure(count: int, evidence: int, step: int) -> None:
             applied(ledger, count // PACK, 5, platform_.delivered)
             seconds = applied(ledger, count, 500, lambda number: platform_.answered(number, number))
             tell("acknowledgements, a second", count / seconds)
-            before = size_of(path)
-            tell("bytes a notice before", before / count)
+            tell("bytes a notice before", size_of(path) / count)
+            tell_export(ledger, "before")
             held = []
             while True:
                 began = time.perf_counter()
@@ -139,17 +139,20 @@ def measure(count: int, evidence: int, step: int) -> None:
                 freed.append(time.perf_counter() - began)
             tell("ms that 256 pages take to give back, median", statistics.median(freed) * 1000)
             tell("ms, the longest of all", max(freed) * 1000)
-            after = size_of(path)
             archives = sum(each.stat().st_size for each in directory_of(path).rglob("*.sqlite"))
-            tell("bytes a notice after", after / count)
+            tell("bytes a notice after", size_of(path) / count)
             tell("bytes a notice in archives", archives / count)
-            began = time.perf_counter()
-            lines = sum(1 for _ in ledger.export())
-            tell("lines of the export, a second", lines / (time.perf_counter() - began))
+            tell_export(ledger, "after")
             late = min(5_000, count)
             chosen = random.Random(2).sample(range(count), late)
             said = lambda number: platform_.answered(chosen[number], count + number, Outcome.NOT_FOUND)  # noqa: E731
             tell("late acknowledgements of folded notices, a second", late / applied(ledger, late, 500, said))
+
+
+def tell_export(ledger: Ledger, when: str) -> None:
+    began = time.perf_counter()
+    lines = sum(1 for _ in ledger.export())
+    tell(f"lines of the export {when}, a second", lines / (time.perf_counter() - began))
 
 
 def tell(words: str, figure: float) -> None:

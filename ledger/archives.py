@@ -168,8 +168,7 @@ class Archives:
                 uri=True, timeout=patience, isolation_level=None, check_same_thread=False,
             )  # fmt: skip
         except sqlite3.Error as error:
-            why = f"cannot be opened: {error}" if path.exists() else "is missing"
-            raise StorageUnusable(f"{_archive(month, path)} {why}{_REMEDY}") from None
+            raise StorageUnusable(f"{_archive(month, path)} {_why_not(path, error)}{_REMEDY}") from None
 
     def _check(self, connection: sqlite3.Connection, month: int, path: Path) -> None:
         if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
@@ -186,9 +185,8 @@ class Archives:
 
     def _make(self, path: Path) -> None:
         for directory in (self.directory.parent, self.directory):
-            if not directory.exists():
-                directory.mkdir(mode=0o700)
-                sync(directory.parent)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            sync(directory.parent)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         sync(self.directory)
@@ -242,6 +240,17 @@ def _told(month: int, path: Path, remedy: str = "") -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StorageUnusable(f"{_archive(month, path)} cannot be used: {error}{remedy}") from None
+
+
+def _why_not(path: Path, error: sqlite3.Error) -> str:
+    """SQLite does not say why it cannot open a file."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as denied:
+        return f"cannot be opened: {denied.strerror}"
+    return f"cannot be opened: {error}"
 
 
 def _archive(month: int, path: Path) -> str:

@@ -88,8 +88,8 @@ _NAME = "SELECT value FROM meta WHERE name = 'archives'"
 
 class Old(NamedTuple):
     """A notice that may be folded. `verdicts` are those of all that was said of it, '' where there is none yet; `asked`
-    is whether more time was asked for and that was not judged yet, `block` where it may stand in an archive since it was
-    folded before, `marks` whether there are any. `size` is in bytes, and so are the sizes of the statements."""
+    is whether more time was asked for and that was not judged yet, `block` where it may stand in an archive since it
+    was folded before, `marks` whether there are any. `size` is in bytes, and so are the sizes of the statements."""
 
     id: str
     status: NoticeStatus

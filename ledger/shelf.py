@@ -41,7 +41,14 @@ class Shelf(NamedTuple):
 
 
 def shelf(database: Database, ledger: Path) -> Shelf:
-    name = name_of(database.conn)
+    """Raises `StorageUnusable` if the directory cannot be read."""
+    try:
+        return _shelf(database, ledger, name_of(database.conn))
+    except OSError as error:
+        raise StorageUnusable(f"cannot read {directory_of(ledger)}: {error.strerror}") from None
+
+
+def _shelf(database: Database, ledger: Path, name: str | None) -> Shelf:
     directory = directory_of(ledger)
     left = sorted(each for each in directory.iterdir() if each.name != name) if directory.is_dir() else []
     archives = Archives(ledger, name or "")
