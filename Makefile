@@ -55,6 +55,7 @@ bench: $(VENV)/.dev ## Measure throughput and memory on this machine
 	@$(BIN)/python -m benchmarks.log
 	@$(BIN)/python -m benchmarks.consent
 	@$(BIN)/python -m benchmarks.ledger
+	@$(BIN)/python -m benchmarks.archives
 	@$(BIN)/python -m benchmarks.answers
 	@$(BIN)/python -m benchmarks.backbone
 	@$(BIN)/python -m benchmarks.delivery

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from agents.delivery import Courier
 from agents.directory import Directory
 from agents.disclosing import Follower
 from agents.fanout import add_fanout
+from agents.folding import FOLD_EVERY, Folder, add_folding
 from agents.lanes import add_delivery
 from agents.projection import Recorder, add_projection
 from agents.retrying import Backoff
@@ -104,4 +106,7 @@ def recording_app(
 
     deadlines = Deadlines(log, ledger, clock, lambda: str(uuid4()), alerts)
     add_deadlines(app, deadlines, settings.escalations, settings.deadline_interval, settings.escalation_interval)
+    if settings.ledger_archive_after_days is not None:
+        age = timedelta(days=settings.ledger_archive_after_days)
+        add_folding(app, Folder(log, ledger, recorder, clock, age), FOLD_EVERY)
     return app

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from agents.consuming import consume
 from agents.poison import Intake, Received, timestamp_of
@@ -52,6 +53,8 @@ from streams.topics import (
 )
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BATCH = 500
 #: What a ledger reads beside the acknowledgements.
@@ -96,6 +99,10 @@ class Recorder:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
+
+    async def run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Something else that writes the ledger, in its turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **named))
 
     def close(self) -> None:
         """Wait for a transaction that is under way, so that the ledger may be closed."""

@@ -16,14 +16,18 @@ from streams.errors import StorageUnusable
 PATIENCE = 5.0
 
 
-def open_database(path: Path, *, writable: bool = True, patience: float = 30.0) -> Database:
+def open_database(path: Path, *, writable: bool = True, patience: float = 30.0, shrinks: bool = False) -> Database:
     """Open a file, made with mode 0600 if it is new and to be written. `patience` is how many seconds to
-    wait for a lock. Raises `StorageUnusable`."""
+    wait for a lock, and a new file that `shrinks` can give back in small steps what is free in it. Raises
+    `StorageUnusable`."""
     try:
         if writable:
             _make(path)
         address = f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
         connection = sqlite3.connect(address, uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
+        if writable and shrinks:
+            # Only a file without anything takes it, hence before its journal's mode is written.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         if writable:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from ledger.archives import Archives
+from ledger.folding import name_of
 from ledger.reading import SCHEMA_VERSION
 from streams.errors import StorageUnusable
 from streams.inspecting import reading
@@ -16,11 +18,13 @@ from streams.records import TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """`offsets` are the next ones that the ledger expects; `lanes` tells whose each lane is."""
+    """`offsets` are the next ones that the ledger expects; `lanes` tells whose each lane is. `missing` are archives
+    that hold what the ledger has nowhere else, and that are not there."""
 
     ledger_id: str
     offsets: dict[TopicPartition, int]
     lanes: dict[int, str]
+    missing: tuple[Path, ...] = ()
 
 
 def inspect(path: Path) -> LedgerState:
@@ -33,8 +37,11 @@ def inspect(path: Path) -> LedgerState:
         offsets = {TopicPartition(*row[:2]): row[2] for row in connection.execute("SELECT * FROM offsets")}
         # Who has a lane now, before who had it.
         partners = connection.execute("SELECT id, body FROM partners ORDER BY removed_at IS NULL, id").fetchall()
+        months = connection.execute("SELECT month FROM archives WHERE notices OR statements ORDER BY month").fetchall()
+        archives = Archives(path, name_of(connection) or "")
+    missing = tuple(file for (month,) in months if not (file := archives.path(month)).exists())
     lanes = {lane: partner for partner, body in partners for lane in _lanes(orjson.loads(body))}
-    return LedgerState(identity, offsets, lanes)
+    return LedgerState(identity, offsets, lanes, missing)
 
 
 def _lanes(body: dict[str, Any]) -> list[int]:

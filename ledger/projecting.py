@@ -12,6 +12,7 @@ import orjson
 
 from ledger import statements
 from ledger.extending import Extensions
+from ledger.folding import Folding
 from ledger.marking import Marks
 from ledger.noticing import Item, Notices
 from ledger.rows import as_json, insert, listed, select
@@ -52,9 +53,10 @@ MARK_DONE = """UPDATE poisoned SET done_at = done.at FROM poisoned_done AS done
 class Projector:
     """Applies entries through one connection. Whatever may name a subject goes through the veil."""
 
-    def __init__(self, connection: sqlite3.Connection, veil: Veil) -> None:
+    def __init__(self, connection: sqlite3.Connection, veil: Veil, folding: Folding) -> None:
         self._connection = connection
         self._veil = veil
+        self._folding = folding
         self._execute = connection.execute
         self._notices = Notices(connection, veil)
         self._marks = Marks(connection)
@@ -73,7 +75,7 @@ class Projector:
             events.NoticesSuperseded: self._notices.superseded,
             events.Acknowledged: self._acknowledged,
             events.ReplyAcknowledged: self._acknowledged,
-            events.StatementReceived: partial(statements.project, connection, veil),
+            events.StatementReceived: partial(statements.project, connection, veil, folding),
             events.NoticeUndeliverable: self._undeliverable,
             events.MessagePoisoned: self._poisoned,
             events.OperatorActed: self._acted,
@@ -84,7 +86,9 @@ class Projector:
 
     def project(self, entries: Sequence[Entry]) -> None:
         """Each topic's entries in their order. The topics' order among each other means nothing: they are
-        read side by side, and the ledger is the same whichever is ahead."""
+        read side by side, and the ledger is the same whichever is ahead. Raises `StorageUnusable` if what they say
+        something about was folded and its archive cannot be read."""
+        self._folding.bring_back(entries)
         topics: dict[str, list[Item]] = {}
         for entry in entries:
             if entry.envelope is not None:
@@ -92,6 +96,7 @@ class Projector:
         for items in topics.values():
             for handler, run in groupby(items, lambda item: self._handlers[type(item[2])]):
                 handler(list(run))
+        self._folding.bring_back_reopened()
 
     def _toggled(self, items: Sequence[Item]) -> None:
         rows = [

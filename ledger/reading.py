@@ -13,10 +13,25 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ledger import again, alarms, choosing, closeup, exporting, history, lagging, listing, metering, queries, reporting
+from ledger import (
+    again,
+    alarms,
+    choosing,
+    closeup,
+    exporting,
+    history,
+    lagging,
+    listing,
+    metering,
+    queries,
+    reporting,
+    shelf,
+)
 from ledger.contradictions import Place, contradictions
 from ledger.files import PATIENCE, open_database
+from ledger.folded import Folded
 from ledger.lag import Window
+from ledger.shelf import Shelf
 from ledger.statements import statement
 from ledger.timeline import timeline
 from ledger.veiling import PLAIN, Veil, fitting, misfit
@@ -42,7 +57,7 @@ from streams.kinds import Choice
 from streams.records import TopicPartition
 
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 #: Seconds between two looks at how far the writing process has come.
 _LOOK_AGAIN = 0.03
 
@@ -185,8 +200,8 @@ class LedgerReader:
 
     def timeline(self, subject: str) -> list[TimelineEntry]:
         """Everything that happened to a subject, causes before effects."""
-        with self._snapshot() as database:
-            return timeline(database, self._veiled(subject))
+        with self._snapshot() as database, self._folded(database) as folded:
+            return timeline(database, folded, self._veiled(subject))
 
     def lag(
         self, now: datetime, window: Window = Window.DAY, windows: Sequence[Window] = (), partner: str | None = None
@@ -248,8 +263,8 @@ class LedgerReader:
             return contradictions(database, partner, before, most)
 
     def statement(self, identity: str) -> Statement | None:
-        with self._reading() as database:
-            return statement(database, identity)
+        with self._snapshot() as database, self._folded(database) as folded:
+            return statement(database, folded, identity)
 
     # What may be asked again: see `ledger.again`.
 
@@ -319,8 +334,18 @@ class LedgerReader:
 
     def export(self) -> Iterator[bytes]:
         """All that is known, as lines of JSON, as of one moment; see `ledger.exporting`. Keep to one thread."""
+        with self._snapshot() as database, self._folded(database) as folded:
+            yield from exporting.export(database, folded)
+
+    def shelf(self) -> Shelf:
+        """What was folded into which archives, see `ledger.folding`."""
         with self._snapshot() as database:
-            yield from exporting.export(database)
+            return shelf.shelf(database, self._path)
+
+    def wrong_with_archives(self) -> list[str]:
+        """Reads all of them, as of one moment: the ledger's file cannot forget meanwhile what was there."""
+        with self._snapshot() as database:
+            return list(shelf.wrong(database, self._path))
 
     def offsets(self) -> dict[TopicPartition, int]:
         """The next offset expected of each partition that was read."""
@@ -364,6 +389,10 @@ class LedgerReader:
     def _covers(self, offsets: Mapping[TopicPartition, int], wanted: Mapping[TopicPartition, int]) -> bool:
         # What was retired before this ledger began will never come.
         return all(max(offsets.get(tp, 0), self._log_start(tp)) >= offset for tp, offset in wanted.items())
+
+    def _folded(self, database: Database) -> Folded:
+        veil: Veil = self._local.reader.veil
+        return Folded(database, self._path, veil)
 
     @contextmanager
     def _reading(self) -> Iterator[Database]:

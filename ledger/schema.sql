@@ -53,6 +53,10 @@ CREATE TABLE IF NOT EXISTS notices (
     superseded_at INTEGER, -- when it was left out; that counts unless it was delivered all the same
     cancelled_at INTEGER, ack_status TEXT, outcome TEXT, reason TEXT,
     expected_by INTEGER, -- when the partner last said that it means to be done
+    -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
+    -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
+    -- in case that there is nothing new. Neither follows from the log.
+    archived INTEGER, archived_block INTEGER,
     status TEXT NOT NULL GENERATED ALWAYS AS (
         CASE
             WHEN ack_status IN ('completed', 'refused') THEN ack_status
@@ -82,6 +86,12 @@ CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_undeliverable ON notices (partner, undeliverable_at, id)
     WHERE status = 'undeliverable';
+-- What may be folded, the oldest first. Where nothing of it was, it is seldom longer than what was closed lately.
+CREATE INDEX IF NOT EXISTS notices_settled ON notices (COALESCE(completed_at, cancelled_at, superseded_at))
+    WHERE archived IS NULL AND status IN ('completed', 'cancelled');
+-- What was folded and is settled no more; nearly always nothing.
+CREATE INDEX IF NOT EXISTS notices_reopened ON notices (id)
+    WHERE archived > 0 AND status NOT IN ('completed', 'cancelled');
 -- Every place where a notice was issued again; and the first one too of a notice that stands at several, since a
 -- crash may also repeat what it interrupts.
 CREATE TABLE IF NOT EXISTS places (
@@ -125,6 +135,17 @@ CREATE TABLE IF NOT EXISTS acknowledgements (
 CREATE TABLE IF NOT EXISTS statements (
     id TEXT PRIMARY KEY, partner TEXT NOT NULL, webhook_id TEXT NOT NULL, webhook_timestamp TEXT NOT NULL,
     webhook_signature TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS acknowledgements_statement ON acknowledgements (statement) WHERE statement IS NOT NULL;
+-- Where statements were folded to: a month, and which one there. They stay there, though some were brought back.
+CREATE TABLE IF NOT EXISTS archived_statements (
+    id TEXT PRIMARY KEY, month INTEGER NOT NULL, number INTEGER NOT NULL
+) WITHOUT ROWID;
+-- How far each month's archive counts: what it holds behind these was written by who was stopped before the ledger
+-- forgot it, and is written anew. `notices` and `statements` are those that the ledger has nowhere else.
+CREATE TABLE IF NOT EXISTS archives (
+    month INTEGER PRIMARY KEY, last_block INTEGER NOT NULL, last_statement INTEGER NOT NULL,
+    notices INTEGER NOT NULL, statements INTEGER NOT NULL
 );
 -- When each partner last brought a notice further by an acknowledgement.
 CREATE TABLE IF NOT EXISTS progress (partner TEXT PRIMARY KEY, last_at INTEGER NOT NULL) WITHOUT ROWID;

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from ledger.folded import Folded
+from ledger.folding import Folding
 from ledger.rows import insert
 from ledger.times import micros, moment
 from ledger.veiling import Veil
@@ -18,7 +20,9 @@ from streams.cloudevents import Envelope
 INSERT_STATEMENTS = "INSERT OR IGNORE INTO statements VALUES {}"
 
 
-def project(connection: sqlite3.Connection, veil: Veil, items: Sequence[tuple[Entry, Envelope, Any]]) -> None:
+def project(
+    connection: sqlite3.Connection, veil: Veil, folding: Folding, items: Sequence[tuple[Entry, Envelope, Any]]
+) -> None:
     """Callbacks, in order; one that is repeated counts as it came first."""
     rows = [
         (
@@ -32,11 +36,12 @@ def project(connection: sqlite3.Connection, veil: Veil, items: Sequence[tuple[En
         )
         for _, envelope, data in items
     ]
-    insert(connection, INSERT_STATEMENTS, rows)
+    insert(connection, INSERT_STATEMENTS, folding.unknown(rows))
 
 
-def statement(database: Database, identity: str) -> Statement | None:
-    for row in database.query("SELECT * FROM statements WHERE id = ?", [identity]):
+def statement(database: Database, folded: Folded, identity: str) -> Statement | None:
+    kept = list(database.query("SELECT * FROM statements WHERE id = ?", [identity]))
+    for row in kept or folded.statement(identity):
         body = base64.b64encode(row.pop("body")).decode()
         return Statement(body_base64=body, received_at=moment(row.pop("at")), **row)
     return None

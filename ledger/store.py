@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from uuid import uuid4
@@ -15,9 +16,11 @@ from sqlite_utils import Database
 
 from ledger import queries
 from ledger.files import PATIENCE, open_database
+from ledger.folding import Folding, Step
 from ledger.lag import EVER_ENDS, UPPER_MICROS
 from ledger.projecting import Projector
 from ledger.reading import SCHEMA_VERSION, LedgerReader, LogStart
+from ledger.times import micros
 from ledger.veiling import PLAIN, Veil
 from ledger.views import Entry
 from streams.errors import LedgerBehind, RescindError, StorageUnusable
@@ -30,6 +33,8 @@ _SCHEMA = resources.files("ledger").joinpath("schema.sql").read_text()
 #: Ids are random, so a transaction touches pages everywhere: most of them must be at hand, and be written back to
 #: the file once for many transactions. A quarter of the time of acknowledgements goes with SQLite's own 2 MiB, 1,000.
 _CACHE_KIB, _WAL_PAGES = 32 * 1024, 8192
+#: Pages that stay free, at least, and as one part of so many.
+_FREE_PAGES, _FREE_PART = 256, 64
 _SET_OFFSET = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next"
 
 
@@ -60,7 +65,8 @@ class Ledger(LedgerReader):
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?)", (ledger_id or uuid4().hex[:12],))
         self.ledger_id: str = self._connection.execute("SELECT value FROM meta WHERE name = 'ledger_id'").fetchone()[0]
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('subjects', ?)", (veils[0].name,))
-        self._projector = Projector(self._connection, self._veil_of(writer))
+        self._folding = Folding(self._connection, path)
+        self._projector = Projector(self._connection, self._veil_of(writer), self._folding)
         self._next = queries.offsets(writer)
         self._waiters: list[tuple[Mapping[TopicPartition, int], asyncio.Future[None]]] = []
 
@@ -77,7 +83,7 @@ class Ledger(LedgerReader):
         """Create or open the file. `patience` is how long a reader waits for a lock, `log_start` tells from
         which offset on the log has a partition's records, `ledger_id` names a new one, `veils` are how it may say
         whom it is about, a new one as the first of them. Raises `StorageUnusable`."""
-        database = open_database(path)
+        database = open_database(path, shrinks=True)
         try:
             return cls(path, database, patience=patience, log_start=log_start, ledger_id=ledger_id, veils=veils)
         except StorageUnusable:
@@ -118,6 +124,30 @@ class Ledger(LedgerReader):
             raise StorageUnusable(f"the ledger did not take the entries: {error}") from None
         self._next.update(ahead)
         self._wake()
+
+    def fold(self, before: datetime, most: int) -> Step:
+        """Take what was closed before a time into archives, at most so many notices; see `ledger.folding`. Like
+        `apply` it is for one thread at a time, the same. Raises `StorageUnusable` if nothing of it was."""
+        try:
+            prepared = self._folding.prepare(micros(before), most)
+            with self._transaction():
+                return self._folding.record(prepared)
+        except sqlite3.Error as error:
+            raise StorageUnusable(f"the ledger cannot be folded: {error}") from None
+
+    def give_back(self, most: int) -> int:
+        """Make the file shorter by at most so many of its free pages. How many it has left, without those that it is
+        better off with, since it grows again. For the thread of `apply`. Raises `StorageUnusable`."""
+        try:
+            ((free,),) = self._connection.execute("PRAGMA freelist_count").fetchall()
+            ((pages,),) = self._connection.execute("PRAGMA page_count").fetchall()
+            spare: int = max(0, free - max(_FREE_PAGES, pages // _FREE_PART))
+            if spare:
+                # It comes with a row a page, of no columns: only a script is stepped over all of them.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({min(most, spare)})")
+        except sqlite3.Error as error:
+            raise StorageUnusable(f"the ledger cannot be made shorter: {error}") from None
+        return max(0, spare - most)
 
     def _judge_gap(self, tp: TopicPartition, expected: int, came: int) -> None:
         """A gap is right where records were compacted away, or retired before this ledger could read them.

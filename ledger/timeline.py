@@ -9,6 +9,7 @@ import orjson
 from sqlite_utils import Database
 
 from ledger.extending import WORDS, Extended
+from ledger.folded import Folded
 from ledger.queries import left_out_at
 from ledger.rows import listed
 from ledger.times import moment
@@ -16,7 +17,7 @@ from ledger.views import TimelineEntry
 from streams.deadlines import Step, Told
 
 
-def timeline(database: Database, subject: str) -> list[TimelineEntry]:
+def timeline(database: Database, folded: Folded, subject: str) -> list[TimelineEntry]:
     entries = [
         *(_toggled(row) for row in database.query("SELECT * FROM toggles WHERE subject = ?", [subject])),
         *(_decided(row) for row in database.query("SELECT * FROM decisions WHERE subject = ?", [subject])),
@@ -28,11 +29,14 @@ def timeline(database: Database, subject: str) -> list[TimelineEntry]:
     entries.extend(_asked_again(row, notices[row["notice_id"]]) for row in again)
     refusals = _of_notices(database, "SELECT * FROM undeliverable WHERE notice_id IN", notices)
     entries.extend(_refused(row, notices[row["notice_id"]]) for row in refusals)
-    answers = _of_notices(database, "SELECT * FROM acknowledgements WHERE notice_id IN", notices)
+    past = folded.of(notices.values())
+    answers = list(_of_notices(database, "SELECT * FROM acknowledgements WHERE notice_id IN", notices))
+    answers += past.acknowledgements
     entries.extend(_acknowledged(row) for row in answers)
-    asked = _of_notices(database, _EXTENSIONS, notices)
-    entries.extend(_extended(row, notices[row["notice_id"]]) for row in asked)
-    for mark in list(_of_notices(database, _MARKS, notices)):
+    said = {(row["notice_id"], row["id"]): row for row in answers}
+    asked = ((row, said.get((row["notice_id"], row["id"]))) for row in _of_notices(database, _EXTENSIONS, notices))
+    entries.extend(_extended(row, words, notices[row["notice_id"]]) for row, words in asked if words is not None)
+    for mark in [*_of_notices(database, _MARKS, notices), *_told_of(database, past.marks)]:
         notice = notices[mark["notice_id"]]
         entries.append(_marked(mark, notice))
         entries.extend(_told(row, notice) for row in database.query(_ESCALATIONS, mark) if _open_at(row["at"], notice))
@@ -72,14 +76,21 @@ _MARKS = """SELECT mark.notice_id, mark.deadline, mark.step, mark.at, event.part
 _ESCALATIONS = """SELECT id, MIN(window), at, target, outcome FROM escalations
     WHERE partner = :partner AND clock = :clock AND step = :step AND up_to >= :offset AND outcome IS NOT 'failed'
     GROUP BY rule"""
-_EXTENSIONS = """SELECT asked.*, said.at, said.detail FROM extensions AS asked
-    JOIN acknowledgements AS said ON said.notice_id = asked.notice_id AND said.id = asked.id
-    WHERE asked.verdict IS NOT NULL AND asked.notice_id IN"""
+_EVENTS = "SELECT id, partner, clock, offset FROM deadline_events WHERE id IN (SELECT value FROM json_each(?))"
+_EXTENSIONS = "SELECT * FROM extensions WHERE verdict IS NOT NULL AND notice_id IN"
 
 
 def _of_notices(database: Database, sql: str, ids: Iterable[str]) -> Iterable[dict[str, Any]]:
     rows: Iterable[dict[str, Any]] = database.query(f"{sql} (SELECT value FROM json_each(?))", [listed(ids)])
     return rows
+
+
+def _told_of(database: Database, marks: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """The same as `_MARKS`, of marks that were folded."""
+    wanted = [mark for mark in marks if mark["step"] in (Step.AT_RISK, Step.BREACHED)]
+    rows = database.query(_EVENTS, [listed({mark["event_id"] for mark in wanted})])
+    events = {row.pop("id"): row for row in rows}
+    return [mark | events[mark["event_id"]] for mark in wanted if mark["event_id"] in events]
 
 
 def _toggled(row: dict[str, Any]) -> TimelineEntry:
@@ -184,11 +195,11 @@ def _open_at(at: int, notice: dict[str, Any]) -> bool:
     return notice["completed_at"] is None or at < notice["completed_at"]
 
 
-def _extended(request: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+def _extended(request: dict[str, Any], said: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
     granted = request["verdict"] == Extended.GRANTED
     what = f"until {_day(notice['extended_complete_by'])}" if granted else f"in vain: {WORDS[request['verdict']]}"
-    summary = f"{notice['partner']} asks for more time, {what}. It says: {request['detail'] or 'nothing'}"
-    return _of_notice("extended" if granted else "extension_refused", request["at"], summary, notice)
+    summary = f"{notice['partner']} asks for more time, {what}. It says: {said['detail'] or 'nothing'}"
+    return _of_notice("extended" if granted else "extension_refused", said["at"], summary, notice)
 
 
 def _of_notice(kind: str, at: int, summary: str, notice: dict[str, Any]) -> TimelineEntry:

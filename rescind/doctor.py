@@ -187,6 +187,7 @@ def diagnose(found: Found) -> list[Finding]:
         *_of_files(found),
         *_of_sealing(found),
         *_of_ledger(found),
+        *_of_archives(found),
         *_of_lanes(found),
         *_of_groups(found),
     ]
@@ -275,6 +276,15 @@ def _of_ledger(found: Found) -> Iterator[Finding]:
     behind = sum(max(0, _end(log, at) - ledger.offsets.get(at, 0)) for at in _projected(log))
     if behind and LEDGER not in found.users:
         yield Finding(Level.FINE, "ledger", f"the ledger has {behind} records still to read at the next start")
+
+
+def _of_archives(found: Found) -> Iterator[Finding]:
+    for path in () if found.ledger_state is None else found.ledger_state.missing:
+        text = (
+            f"the ledger's archive {path} is missing: restore it from a backup; without it timelines of what it holds"
+            " cannot be told, and the ledger stops where it is touched again"
+        )
+        yield Finding(Level.UNUSABLE, "archives", text)
 
 
 def _of_lanes(found: Found) -> Iterator[Finding]:

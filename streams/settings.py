@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from streams.addresses import Network
@@ -23,6 +23,16 @@ def _networks(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+#: Days; younger things are looked at, and touched, too often.
+LEAST_ARCHIVE_DAYS = 35
+
+
+def _old_enough(days: int) -> int:
+    if days < LEAST_ARCHIVE_DAYS:
+        raise ValueError(f"at least {LEAST_ARCHIVE_DAYS} days: lag is told over 30, and some must be left to catch up")
+    return days
 
 
 class KafkaSettings(BaseSettings):
@@ -77,6 +87,9 @@ class Settings(BaseSettings):
     signing_key: str = Field(default="", repr=False)
     #: How the ledger's file says whom it is about. One that was made the other way is to be made anew.
     ledger_subjects: Literal["plain", "sealed"] = "plain"
+    #: After how many days what is settled is folded into monthly archives; None means never. The longest window of lag
+    #: (30 days), and what a service has not read yet, must be younger.
+    ledger_archive_after_days: Annotated[int, Field(le=36_500), AfterValidator(_old_enough)] | None = None
     max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     #: How far in the future a toggle's time may lie, for clocks that are off.
     max_clock_skew: Annotated[float, Field(ge=0)] = 300.0

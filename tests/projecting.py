@@ -1,9 +1,10 @@
 """A writer of a ledger to be killed, and the nursery that bears one after another without a new interpreter for each.
 
-    python -m tests.projecting LEDGER
+    python -m tests.projecting LEDGER [folding]
 
-Each line on stdin makes a child that goes on with the same month where the file ends; stdout carries `pid N`,
-`finished` when all is projected, and `dead` at its end.
+With `folding` it folds all along what is settled, and gives its room back. Each line on stdin makes a child that goes
+on with the same month where the file ends; stdout carries `pid N`, `finished` when all is projected, and `dead` at its
+end.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import os
 import random
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from ledger import Ledger
-from tests.month import Month, simulated
+from tests.month import END, Month, simulated
+
+#: When all that is settled may be folded.
+LATER = END + timedelta(days=365)
 
 
 def month() -> Month:
     return simulated(3, partners=20, subjects=300, toggles=600)
 
 
-def main(path: Path) -> None:
+def main(path: Path, *, folding: bool) -> None:
     whole = month()
     for born in itertools.count():
         if not sys.stdin.readline():
@@ -32,16 +37,19 @@ def main(path: Path) -> None:
         if pid == 0:
             # The parent's end of stdin is none of the child's business.
             os.close(0)
-            project(path, whole, random.Random(born))
+            project(path, whole, random.Random(born), folding=folding)
         say(f"pid {pid}")
         os.waitpid(pid, 0)
         say("dead")
 
 
-def project(path: Path, whole: Month, chance: random.Random) -> None:
+def project(path: Path, whole: Month, chance: random.Random, *, folding: bool) -> None:
     ledger = Ledger.open(path)
     for batch in whole.read(chance, 40, ledger.offsets()):
         ledger.apply(batch)
+        if folding:
+            ledger.fold(LATER, chance.randint(1, 40))
+            ledger.give_back(chance.randint(1, 10))
     ledger.close()
     say("finished")
     signal.pause()  # and be killed like the others
@@ -53,4 +61,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), folding=sys.argv[2:] == ["folding"])

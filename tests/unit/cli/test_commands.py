@@ -22,6 +22,7 @@ COMMANDS = [
     ["ledger"],
     ["ledger", "rebuild"],
     ["ledger", "export"],
+    ["ledger", "archives"],
     ["gateway"],
     ["demo"],
     ["toggle"],
@@ -570,7 +571,15 @@ def test_a_key_file_that_is_a_directory_is_one_line(run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "abc"), ("PORT", "65536"), ("RETRY_BASE", "0"), ("MAX_BODY_BYTES", "1")]
+    ("name", "value"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "65536"),
+        ("RETRY_BASE", "0"),
+        ("MAX_BODY_BYTES", "1"),
+        ("LEDGER_ARCHIVE_AFTER_DAYS", "34"),
+        ("LEDGER_ARCHIVE_AFTER_DAYS", "soon"),
+    ],
 )
 @pytest.mark.parametrize(
     "command", [["up"], ["worker"], ["ledger"], ["gateway"], ["keys", "list"], ["keys", "create", "--role", "operator"]]
