@@ -26,7 +26,8 @@ from uuid import UUID
 from ledger import Entry, Ledger
 from ledger.archives import directory_of
 from streams.cloudevents import Envelope
-from streams.events import Acknowledged, AckStatus, Action, BatchDelivered, Data, Notice, NoticesIssued, Outcome
+from streams.events import Acknowledged, AckStatus, BatchDelivered, Data, Notice, NoticesIssued, Outcome
+from streams.kinds import Action
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PACK, PARTNERS, MONTHS = 100, 20, 3
