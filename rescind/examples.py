@@ -22,6 +22,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "ledger": ("RESCIND_LOG=kafka://broker:9092 rescind ledger --data /var/lib/rescind/site-1",),
     "ledger rebuild": ("rescind ledger rebuild --data /var/lib/rescind/site-1",),
     "ledger export": ("rescind ledger export --out ledger.ndjson", "rescind ledger export | sha256sum"),
+    "ledger archives": ("rescind ledger archives --json", "rescind ledger archives --verify || echo one is damaged"),
     "gateway": (
         "RESCIND_LOG=kafka://broker:9092 RESCIND_SEALING_KEY=... rescind gateway --data /var/lib/rescind/site-1",
     ),
