@@ -16,35 +16,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from agents.alerting import Alerts
 from agents.consuming import append_until_durable
 from agents.escalating import Operators, shown
+from agents.looking import STANDING, caught_up, look_for_ever
 from ledger import LedgerReader
 from ledger.watching import Reached
 from streams import ids
 from streams.clock import Clock
 from streams.cloudevents import Envelope
 from streams.deadlines import REMINDERS, DeadlineReached
-from streams.errors import RescindError
 from streams.escalations import Rule
 from streams.events import Actor, Again, PartnerStatus
 from streams.packs import packed_again
 from streams.records import Appender, Position, record
-from streams.topics import ACKNOWLEDGEMENTS, DEADLINES, DELIVERIES, NOTICES, PARTNERS, UNDELIVERABLE
+from streams.topics import DEADLINES
 
 log = logging.getLogger(__name__)
 
-#: What must have been read, to know what is open.
-_TOPICS = (PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, ACKNOWLEDGEMENTS, DEADLINES)
 #: Answers are stamped before they stand in the log; what was told in time is there so much later.
 GRACE = timedelta(seconds=10)
-#: Seconds to wait for the ledger before a look is given up; it is behind, and there will be another.
-_CATCH_UP = 30.0
 _PAGE, _TOGETHER = 5_000, 1_000
+_COMPLAINT = "deadlines could not be looked at"
 _BY = Actor(key="deadlines", role="service", label="Rescind")
 
 
@@ -63,8 +60,7 @@ class Deadlines:
     async def look(self) -> None:
         """Tell the log of every step that was reached, and remind partners. Raises `RescindError`."""
         now = self._clock() - GRACE
-        for topic in _TOPICS:
-            await self._ledger.reached(await self._appender.end_offsets(topic.name), _CATCH_UP)
+        await caught_up(self._appender, self._ledger, STANDING)
         after: tuple[int, int] | None = None
         while True:
             page = await asyncio.to_thread(self._ledger.due, now, after, _PAGE)
@@ -77,7 +73,7 @@ class Deadlines:
 
     async def escalate(self, rules: Sequence[Rule], interval: int) -> None:
         """Tell operators what they want to know. Raises `RescindError`."""
-        await self._ledger.reached(await self._appender.end_offsets(DEADLINES.name), _CATCH_UP)
+        await caught_up(self._appender, self._ledger, (DEADLINES,))
         await self._operators.tell(rules, interval)
 
     async def _tell(self, partner: str, reached: Reached, notices: Sequence[str]) -> None:
@@ -117,17 +113,8 @@ def add_deadlines(app: Any, deadlines: Deadlines, rules: Sequence[Rule], every: 
 
     @app.task
     async def look_at_deadlines() -> None:
-        await _for_ever(deadlines.look, every)
+        await look_for_ever(deadlines.look, every, log, _COMPLAINT)
 
     @app.task
     async def tell_operators() -> None:
-        await _for_ever(lambda: deadlines.escalate(rules, interval), every)
-
-
-async def _for_ever(look: Callable[[], Awaitable[None]], every: float) -> None:
-    while True:
-        try:
-            await look()
-        except RescindError as error:
-            log.warning("deadlines could not be looked at: %s; trying again in %g s", error, every)
-        await asyncio.sleep(every)
+        await look_for_ever(lambda: deadlines.escalate(rules, interval), every, log, _COMPLAINT)

@@ -12,19 +12,14 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from agents.looking import STANDING, caught_up, look_for_ever
 from agents.projection import Recorder
 from ledger import Ledger
 from streams.clock import Clock
-from streams.errors import RescindError
 from streams.records import Appender
-from streams.topics import ACKNOWLEDGEMENTS, DEADLINES, DELIVERIES, NOTICES, PARTNERS, UNDELIVERABLE
 
 log = logging.getLogger(__name__)
 
-#: What must have been read, to know what is settled.
-_TOPICS = (PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, ACKNOWLEDGEMENTS, DEADLINES)
-#: Seconds to wait for the ledger before a look is given up; it is behind, and there will be another.
-_CATCH_UP = 30.0
 #: Notices of a step, and pages that the file is made shorter by: about so long the projection waits for either.
 _NOTICES, _PAGES = 128, 256
 #: Seconds that everybody else has the disk and the thread between two steps.
@@ -48,8 +43,7 @@ class Folder:
         before = self._clock() - self._age
         folded = 0
         while True:
-            for topic in _TOPICS:
-                await self._ledger.reached(await self._appender.end_offsets(topic.name), _CATCH_UP)
+            await caught_up(self._appender, self._ledger, STANDING)
             step = await self._recorder.run(self._ledger.fold, before, _NOTICES)
             if step.looked_at == 0:
                 break
@@ -59,6 +53,8 @@ class Folder:
         while spare:
             spare = await self._recorder.run(self._ledger.give_back, _PAGES)
             await asyncio.sleep(_PAUSE)
+        if folded:
+            log.info("%d notices were folded into archives", folded)
         return folded
 
 
@@ -67,12 +63,4 @@ def add_folding(app: Any, folder: Folder, every: float) -> None:
 
     @app.task
     async def fold() -> None:
-        while True:
-            try:
-                folded = await folder.look()
-            except RescindError as error:
-                log.warning("the ledger was not folded to the end: %s; trying again in %g s", error, every)
-            else:
-                if folded:
-                    log.info("%d notices were folded into archives", folded)
-            await asyncio.sleep(every)
+        await look_for_ever(folder.look, every, log, "the ledger was not folded to the end")

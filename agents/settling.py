@@ -25,6 +25,7 @@ from typing import Any
 
 from agents.consuming import append_until_durable
 from agents.disclosing import Follower
+from agents.looking import caught_up
 from agents.withdrawing import gathered, opposed, request
 from ledger import Export, ExportStatus, LedgerReader
 from streams import ids
@@ -41,8 +42,6 @@ from streams.witness import Witness
 
 log = logging.getLogger(__name__)
 
-#: Seconds to wait for the ledger before a look is given up; it is behind, and there will be another.
-_CATCH_UP = 30.0
 #: Seconds between two looks, unless there is news before.
 _EVERY = 30.0
 #: Seconds until what failed is tried again.
@@ -105,8 +104,7 @@ class Settlement:
 
     async def _settle(self, export: Export) -> None:
         # As of now, at least: the export is known to be handed over already. For an import also whom it was asked of.
-        for topic in (DECISIONS, NOTICES):
-            await self._ledger.reached(await self._appender.end_offsets(topic.name), _CATCH_UP)
+        await caught_up(self._appender, self._ledger, (DECISIONS, NOTICES))
         # Before the look: who chooses once more after this moment has the last word.
         now = self._clock()
         said, blocks = await asyncio.to_thread(self._look_up, export)

@@ -205,7 +205,7 @@ async def test_two_ledgers_at_once_count_a_breach_once(scene: Scene) -> None:
 
 
 async def test_a_ledger_that_is_behind_says_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.deadlines._CATCH_UP", 0.0)
+    monkeypatch.setattr("agents.looking._CATCH_UP", 0.0)
     scene.issued(1)
     scene.log.projecting = False
     scene.answered(1)
@@ -421,13 +421,19 @@ class Slow(FakeAlerts):
         return await super().tell(rule, message)
 
 
-async def test_a_stop_waits_for_a_message_that_is_being_sent(scene: Scene) -> None:
+async def stopped_while_telling(scene: Scene) -> tuple[Slow, asyncio.Task[None]]:
+    """Somebody who tells operators of a breach, is not answered yet, and is stopped."""
     scene.issued(1)
     await scene.look(100)
     scene.alerts = alerts = Slow()
-    telling = asyncio.ensure_future(scene.escalate(f"breached={HOOK}", 100))
+    telling = asyncio.create_task(scene.escalate(f"breached={HOOK}", 100))
     await alerts.asked.wait()
     telling.cancel()
+    return alerts, telling
+
+
+async def test_a_stop_waits_for_a_message_that_is_being_sent(scene: Scene) -> None:
+    alerts, telling = await stopped_while_telling(scene)
     await asyncio.sleep(0)
     alerts.answer.set()
     with pytest.raises(asyncio.CancelledError):
@@ -438,12 +444,7 @@ async def test_a_stop_waits_for_a_message_that_is_being_sent(scene: Scene) -> No
 
 async def test_a_stop_does_not_wait_for_ever(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.escalating._LAST", 0.01)
-    scene.issued(1)
-    await scene.look(100)
-    scene.alerts = alerts = Slow()
-    telling = asyncio.ensure_future(scene.escalate(f"breached={HOOK}", 100))
-    await alerts.asked.wait()
-    telling.cancel()
+    alerts, telling = await stopped_while_telling(scene)
     with pytest.raises(asyncio.CancelledError):
         await telling
     assert alerts.told == []

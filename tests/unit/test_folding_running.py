@@ -138,7 +138,7 @@ class Scene:
 
 
 async def test_a_ledger_that_is_behind_is_not_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.folding._CATCH_UP", 0.01)
+    monkeypatch.setattr("agents.looking._CATCH_UP", 0.01)
     with closing(Scene(tmp_path)) as scene:
         scene.log.put([issued(1, 2), answered(1)])
         scene.log.projecting = False

@@ -19,7 +19,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents import settling
+from agents import looking
 from agents.deciding import ConsentState, decide
 from agents.fanout import holders
 from agents.packing import notices_for
@@ -197,7 +197,7 @@ async def played(directory: Path, steps: Sequence[tuple[Any, ...]], *, disclosed
     scene.log.ledger = None  # it reads when it is told to
     for connection in (scene.ledger._connection, scene.index._writer):
         connection.execute("PRAGMA synchronous=OFF")  # no disk is lost here
-    before, settling._CATCH_UP = settling._CATCH_UP, 0.0  # and while it is behind, that is said at once
+    before, looking._CATCH_UP = looking._CATCH_UP, 0.0  # and while it is behind, that is said at once
     scene.log.ends[TopicPartition(DECISIONS.name, 0)] = 0
     play = Play(scene, disclosed)
     try:
@@ -207,7 +207,7 @@ async def played(directory: Path, steps: Sequence[tuple[Any, ...]], *, disclosed
         play.check()
         assert scene.index.unfinished() == []
     finally:
-        settling._CATCH_UP = before
+        looking._CATCH_UP = before
         scene.close()
 
 
