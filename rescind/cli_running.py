@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -15,6 +14,7 @@ from rescind.launching import LAST_LINE
 from rescind.logs import log_to_stderr
 from rescind.options import settings
 from rescind.output import say
+from rescind.running.collecting import collector_at_rest
 
 if TYPE_CHECKING:
     from rescind.running.processes import Started
@@ -134,15 +134,11 @@ def _run(
     verbose: bool,
 ) -> None:
     """`process` is given the module of all processes."""
-    # What a service is made of stays: to look for garbage in it takes a sixth of the time to load it.
-    gc.disable()
-    try:
+    with collector_at_rest():
         import uvloop  # noqa: PLC0415
 
         from rescind.running import processes  # noqa: PLC0415 - Faust is slow to import
         from rescind.running.until import run  # noqa: PLC0415
-    finally:
-        gc.enable()
     log_to_stderr(verbose=verbose)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(process(processes), announce=announce, until_stdin_ends=until_stdin_ends))

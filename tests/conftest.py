@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rescind.running.collecting import collector_at_rest
 from tests.turns import Turns
 
 pytest_plugins = ["tests.kafka.fixtures", "tests.promtool"]
@@ -30,9 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection() -> Generator[None, Any, Any]:
     """Thousands of tests stay as long as the run does: the collector need not go through all of them again and again,
     which would be a tenth of the time."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
+    with collector_at_rest():
+        collected = yield
+    gc.freeze()
+    return collected
