@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agents.consuming import append_until_durable, consume
+from agents.consuming import consume, step_until_durable
 from agents.deciding import ConsentState, decide, newest
 from agents.poison import Intake, Received
 from agents.remembering import recall, remember, table_key
@@ -29,15 +29,15 @@ def add_consent(app: Any, log: Log, clock: Clock, tracing: Tracing = OFF) -> Non
 
     async def handle(batch: Sequence[Any]) -> None:
         partition = batch[0].message.partition
-        toggles = await intake.read(batch)
+        toggles, bad = intake.sort([event.message for event in batch])
         keys = {_key(_data(toggle)) for toggle in toggles}
         kept = False
         while not kept:
             turn, values = await table.load(partition, keys)
             changes, caused = take(_states(values), toggles)
-            if caused:
+            if caused or bad:
                 caused = decided(tracing, toggles, caused)
-                await append_until_durable(log, [record(DECISIONS.name, event) for event in caused])
+                await step_until_durable(app, log, [*bad, *(record(DECISIONS.name, each) for each in caused)], batch)
             # Only now: see `decide`. A crash before this line repeats the same events, and so does a
             # rebalance.
             kept = table.keep(partition, turn, _values(changes))

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from streams.errors import LogUnavailable
-from streams.records import Appender, Position, Record
+from streams.log import Log
+from streams.records import Appender, Commit, Position, Record, TopicPartition
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -70,6 +71,13 @@ async def or_crash(app: Any, message: Any, work: Awaitable[None]) -> None:
         await app.crash(error)
     if app.crashed:
         await asyncio.Event().wait()
+
+
+async def step_until_durable(app: Any, log: Log, records: Sequence[Record], batch: Sequence[Any]) -> None:
+    """Append what a batch of events has caused, and commit the batch in the same step: after a crash nothing of it is
+    repeated that is durable already. On failure do it again until it works; see `append_until_durable`."""
+    commits = {TopicPartition(*event.message.tp): Commit(event.message.offset + 1) for event in batch}
+    await patiently(lambda: log.step(app, records, commits))
 
 
 async def append_until_durable(appender: Appender, records: Sequence[Record]) -> list[Position]:

@@ -1,7 +1,7 @@
 """The consent decision, as a pure function of a state and a toggle.
 
-Last writer wins by (version, occurred_at, id), a total order: any order of arrival, with any repeats,
-ends in the same state.
+The last writer wins by rank (see `streams.ranks`) and then by id, a total order: any order of arrival, with any
+repeats, ends in the same state.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
 from streams.kinds import Choice
+from streams.ranks import rank_of
 from streams.trusting import trusted
 
 _changed, _requested = trusted(ConsentChanged), trusted(DeletionRequested)
-Rank = tuple[int, datetime, str]
 
 
 class ConsentState(NamedTuple):
@@ -28,17 +28,16 @@ class ConsentState(NamedTuple):
     toggle_id: str
     retroactive: bool
 
+    @property
+    def rank(self) -> str:
+        return rank_of(self.version, self.occurred_at, self.choice, retroactive=self.retroactive)
+
 
 class Decision(NamedTuple):
     """`state` is what the table holds from now on; `events` are what the change causes, in order."""
 
     state: ConsentState
     events: tuple[Envelope, ...] = ()
-
-
-def rank(version: int | None, occurred_at: datetime, toggle_id: str) -> Rank:
-    """Where a toggle stands. A platform that counts versions outranks its own uncounted toggles."""
-    return (-1 if version is None else version, occurred_at, toggle_id)
 
 
 def decide(state: ConsentState | None, toggle_id: str, toggle: ConsentToggled, accepted_at: datetime) -> Decision:
@@ -55,17 +54,16 @@ def decide(state: ConsentState | None, toggle_id: str, toggle: ConsentToggled, a
 
 def newest(state: ConsentState | None, toggle_id: str, toggle: ConsentToggled) -> ConsentState:
     """The state after a toggle: the very same if the toggle is stale or repeated."""
-    if state is not None and rank(toggle.version, toggle.occurred_at, toggle_id) <= rank(
-        state.version, state.occurred_at, state.toggle_id
-    ):
-        return state
-    return ConsentState(
+    said = ConsentState(
         choice=toggle.choice,
         version=toggle.version,
         occurred_at=toggle.occurred_at,
         toggle_id=toggle_id,
         retroactive=toggle.retroactive and toggle.choice is Choice.OPT_OUT,
     )
+    if state is not None and (said.rank, said.toggle_id) <= (state.rank, state.toggle_id):
+        return state
+    return said
 
 
 def _consequences(
@@ -84,6 +82,7 @@ def _consequences(
             version=after.version,
             occurred_at=after.occurred_at,
             accepted_at=accepted_at,
+            rank=after.rank,
         )
         events.append(Envelope(ids.change_id(after.toggle_id, *said), accepted_at, changed))
     # Somebody who opted out for the future only, and now wants the past gone too, changes no choice.
@@ -94,6 +93,7 @@ def _consequences(
             toggle_id=after.toggle_id,
             occurred_at=after.occurred_at,
             accepted_at=accepted_at,
+            rank=after.rank,
         )
         events.append(Envelope(ids.deletion_id(after.toggle_id, *said), accepted_at, requested))
     return events

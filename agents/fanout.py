@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from agents.consuming import append_until_durable, consume
+from agents.consuming import consume, step_until_durable
 from agents.directory import Directory
 from agents.disclosing import Follower
 from agents.packing import Given, pack
@@ -15,8 +15,8 @@ from agents.tracing import issued
 from streams.clock import Clock
 from streams.cloudevents import Envelope
 from streams.events import ConsentChanged, DeletionRequested, NoticesIssued
-from streams.log import events_topic
-from streams.records import Appender, record
+from streams.log import Log, events_topic
+from streams.records import record
 from streams.topics import DECISIONS, NOTICES
 from streams.tracing import OFF, Tracing
 
@@ -25,7 +25,7 @@ BATCH = 500
 
 def add_fanout(
     app: Any,
-    appender: Appender,
+    log: Log,
     directory: Directory,
     clock: Clock,
     disclosures: Follower,
@@ -34,21 +34,22 @@ def add_fanout(
     tracing: Tracing = OFF,
 ) -> None:
     """Add the agent to a Faust app. `disclosed`: deletion is asked of those who were given something."""
-    intake = Intake(appender, clock, ConsentChanged, DeletionRequested)
+    intake = Intake(log, clock, ConsentChanged, DeletionRequested)
 
     async def handle(batch: Sequence[Any]) -> None:
-        decisions = [item.envelope for item in await intake.read(batch)]
+        good, records = intake.sort([event.message for event in batch])
+        decisions = [item.envelope for item in good]
         await directory.caught_up()
         given = await holders(decisions, disclosures)
-        records = []
         packs = pack(decisions, list(directory.all()), given, disclosed=disclosed)
         for envelope in issued(tracing, decisions, packs):
             assert isinstance(envelope.data, NoticesIssued)  # noqa: S101 - `pack` makes nothing else
             records.append(record(NOTICES.name, envelope, partition=envelope.data.lane))
         if records:
-            await append_until_durable(appender, records)
+            await step_until_durable(app, log, records, batch)
 
-    @app.agent(events_topic(app, DECISIONS.name), name="fanout")
+    # One actor a partition, as for the consent agent: on Kafka a step's transaction is for one partition.
+    @app.agent(events_topic(app, DECISIONS.name), name="fanout", isolated_partitions=True)
     async def fanout(stream: Any) -> None:
         await consume(app, stream, BATCH, handle)
 

@@ -73,6 +73,7 @@ def notices_for(
                 receive_by=clocks.receive.deadline(data.accepted_at),
                 complete_by=clocks.complete.deadline(data.accepted_at),
                 extended_complete_by=clocks.complete.extended(data.accepted_at),
+                rank=data.rank,
                 watch=partner.watch,
                 datasets=datasets,
                 datasets_count=count,

@@ -158,6 +158,8 @@ def _event(notice: WrittenNotice) -> dict[str, Any]:
         "complete_by": notice.complete_by,
         "toggle_id": notice.toggle_id,
     }
+    if notice.rank is not None:
+        data["rank"] = notice.rank
     if notice.extended_complete_by is not None:
         data["extended_complete_by"] = notice.extended_complete_by
     if notice.reminder is not None:

@@ -19,6 +19,7 @@ from streams.kinds import Action, Choice
 from streams.moments import Moment
 from streams.names import Dataset, EventId, PartnerId, Purpose, Subject, SubjectKind, Version
 from streams.partitioning import partition_of
+from streams.ranks import Rank
 from streams.signing import Scheme
 from streams.trusting import trusted
 
@@ -78,8 +79,7 @@ class Data(BaseModel):
 
 
 class ConsentToggled(Data):
-    """A user's choice, as the platform saw it. `version` (if the platform counts) decides before
-    `occurred_at`, and that before the event's id."""
+    """A user's choice, as the platform saw it. Of two, the one of the higher rank counts; see `streams.ranks`."""
 
     TYPE: ClassVar[str] = "io.rescind.consent.toggled"
     subject: Subject
@@ -111,6 +111,7 @@ class ConsentChanged(Data):
     occurred_at: Moment
     #: When the toggle became durable in the log.
     accepted_at: Moment
+    rank: Rank | None = None
 
     def key(self) -> str:
         return self.subject
@@ -142,6 +143,8 @@ class DeletionRequested(Data):
     accepted_at: Moment
     partner: PartnerId | None = None
     datasets: Datasets | None = None
+    #: Of the choice that it comes from; None where there is none, as for a subject who never chose.
+    rank: Rank | None = None
 
     def key(self) -> str:
         return self.subject
@@ -301,6 +304,18 @@ class PartnerRemoved(Partner):
     TYPE: ClassVar[str] = "io.rescind.partner.removed"
 
 
+class PartnerTried(Data):
+    """Whatever waits for this partner to be tried again is tried now: an operator asked for that, or the partner took
+    a test. It has a key of its own, as `PartnerSuspended` has."""
+
+    TYPE: ClassVar[str] = "io.rescind.partner.tried"
+    partner: PartnerId
+    tried_at: Moment
+
+    def key(self) -> str:
+        return f"{self.partner}/tried"
+
+
 class PartnerSuspended(Data):
     """A worker gave a partner up, as it was in this revision; any later one, by an operator, ends that. It has a key
     of its own, so that neither writer can undo what the other one did."""
@@ -340,6 +355,8 @@ class Notice(BaseModel):
     complete_by: Moment
     #: By when, if the partner asks for more time before `complete_by` and says why; None if it cannot.
     extended_complete_by: Moment | None = None
+    #: Of the choice that it comes from; None where there is none.
+    rank: Rank | None = None
     #: How its deadlines are watched; None means as usual.
     watch: Watch | None = None
     #: Which reminder this is, from 1; None for the notice itself.
@@ -366,8 +383,23 @@ class Again(BaseModel):
     """Why notices that were issued before are issued once more, and by whom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    how: Literal["replay", "redrive", "reminder"]
+    how: Literal["replay", "redrive", "reminder", "retry"]
     by: Actor
+
+
+class Failing(BaseModel):
+    """What came of one notice that its partner did not take, each time that it was sent alone, while the partner's
+    endpoint took others. `lane` and `offset` say where the notice was issued first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    lane: Lane
+    offset: Offset
+    #: Attempts, and how many of them were answered 400, 413 or 422.
+    failures: Annotated[int, Field(ge=1)]
+    refusals: Annotated[int, Field(ge=0)]
+    first_refused_at: Moment | None = None
+    #: Has the endpoint taken another notice of the same action meanwhile? Only then the notice itself is at fault.
+    others_taken: bool
 
 
 class NoticesIssued(Data):
@@ -379,6 +411,11 @@ class NoticesIssued(Data):
     lane: Lane
     notices: tuple[Notice, ...] = Field(min_length=1, max_length=1000)
     again: Again | None = None
+    #: Where notices are issued again: the offset of the lane below which whoever issues them has looked for later ones
+    #: that reverse them. From there on the lane's worker looks.
+    checked: Offset | None = None
+    #: Where the one notice is one that was parked: what came of it so far.
+    failing: Failing | None = None
     #: Where each of them stands in a trace, as `streams.tracing.Trace.text` says it, empty for none; None if none does.
     traces: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
 
@@ -572,6 +609,26 @@ class StatementReceived(Data):
     webhook_signature: Annotated[str, Field(max_length=MOST_OF_HEADERS["webhook-signature"])]
     body_base64: Annotated[str, Field(max_length=2 * 1024 * 1024)]
     received_at: Moment
+
+    def key(self) -> str:
+        return self.partner
+
+
+class NoticeParked(Data):
+    """The partner did not take this notice alone, as it stands at this place, though its endpoint takes others. Its
+    lane goes on without it. It is issued again from `retry_at` on."""
+
+    TYPE: ClassVar[str] = "io.rescind.notice.parked"
+    partner: PartnerId
+    lane: Lane
+    offset: Offset
+    notice_id: EventId
+    subject: Subject
+    status_code: int | None = None
+    detail: Annotated[str, Field(max_length=1000)]
+    failing: Failing
+    parked_at: Moment
+    retry_at: Moment
 
     def key(self) -> str:
         return self.partner

@@ -16,7 +16,7 @@ import faust
 
 from streams.errors import InvalidInput
 from streams.provisioning import Choices, TopicReport
-from streams.records import Message, Position, Record, TopicPartition
+from streams.records import Commit, Message, Position, Record, TopicPartition
 from streams.settings import Settings
 from streams.states import StateFile
 from streams.tables import Retake, Source, SourcedTable, Tables
@@ -55,6 +55,26 @@ class Log(ABC):
     @abstractmethod
     async def partitions(self, topic: str) -> int:
         """See `streams.records.Appender`."""
+
+    @abstractmethod
+    async def step(
+        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+    ) -> list[Position]:
+        """Append what an app's step has caused, and commit what the step has handled, as one: whatever stops us,
+        either all of it is durable or nothing. `commits` are of partitions that the app is assigned, and never go
+        back. Without `once` an engine may append first and then commit, so that a crash in between repeats the
+        records; a commit with a note is always made that way.
+
+        Raises what `append` raises; then repeat it with the same ids."""
+
+    @abstractmethod
+    async def commits(self, group: str, topic: str) -> dict[TopicPartition, Commit]:
+        """What a group has committed of a topic, with its notes; nothing for a partition of which it has not. Raises
+        `LogUnavailable`."""
+
+    @abstractmethod
+    def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
+        """What is there from offset `start` to below `end`, in order, some at a time. Raises `LogUnavailable`."""
 
     @abstractmethod
     def own(self, group: str) -> None:

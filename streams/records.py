@@ -43,6 +43,14 @@ class Position(NamedTuple):
     offset: int
 
 
+class Commit(NamedTuple):
+    """How far a consumer group has come in a partition. `offset` is the one that it wants next. `note` is for its next
+    reader: at most 4,000 characters of ASCII that say what is done already from there on; empty if nothing is."""
+
+    offset: int
+    note: str = ""
+
+
 class Appender(Protocol):
     """Appends durably. Both engines give one; tests give their own."""
 

@@ -17,7 +17,7 @@ from streams.events import MOST_DATASETS, Notice, NoticesIssued
 from streams.kinds import Action
 
 _FIELDS = frozenset(name for name, field in Notice.model_fields.items() if field.is_required())
-_KNOWN = _FIELDS | {"extended_complete_by", "datasets", "datasets_count"}
+_KNOWN = _FIELDS | {"extended_complete_by", "rank", "datasets", "datasets_count"}
 _TEXTS = {str}
 _ACTIONS = frozenset(map(str, Action))
 _MOST = 1000
@@ -37,6 +37,7 @@ class WrittenNotice(SimpleNamespace):
     receive_by: str
     complete_by: str
     extended_complete_by: str | None = None
+    rank: str | None = None
     reminder: int | None = None
     #: Where it stands in a trace, see `streams.events.NoticesIssued`.
     trace: str | None = None

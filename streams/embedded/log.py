@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from streams.embedded.opening import path_of
 from streams.embedded.schema import StoredRecord
 from streams.embedded.store import LogStore, unpack_headers
 from streams.log import READ, Log
-from streams.records import Message, Position, Record, TopicPartition
+from streams.records import Commit, Message, Position, Record, TopicPartition
 from streams.states import StateFile
 from streams.tables import Source, refuse_ahead
 from streams.topics import ALL, kept_for
@@ -23,6 +23,9 @@ from streams.topics import ALL, kept_for
 #: poll must bring far less than a stream's buffer holds: a full buffer stops Faust's fetcher for every
 #: partition, and one blocked lane would stop all the others.
 MAX_POLL_RECORDS = 800
+
+
+Read = Callable[[TopicPartition, int, int], AsyncIterator[Sequence[Message]]]
 
 
 class EmbeddedLog(Log):
@@ -48,6 +51,22 @@ class EmbeddedLog(Log):
 
     async def partitions(self, topic: str) -> int:
         return self._store.partitions(topic) or 0
+
+    async def step(
+        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+    ) -> list[Position]:
+        return await self._store.step(app.conf.id, records, commits)
+
+    async def commits(self, group: str, topic: str) -> dict[TopicPartition, Commit]:
+        return {tp: commit for tp, commit in (await self._store.commits(group)).items() if tp.topic == topic}
+
+    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
+        while start < end:
+            (rows,) = await self._store.fetch([(tp, start, min(READ, end - start))])
+            if not rows:
+                return
+            yield [_message(tp, row) for row in rows]
+            start = rows[-1].offset + 1
 
     def own(self, group: str) -> None:
         self._store.own_group(group)
@@ -107,7 +126,7 @@ class EmbeddedLog(Log):
         }
 
     def _source(self, app: Any) -> Source:
-        return _Source(self._store)
+        return _Source(self._store, self.read)
 
     def _check_states(self, file: StateFile, topic: str) -> None:
         for partition in range(self._store.partitions(topic) or 0):
@@ -129,22 +148,15 @@ class EmbeddedLog(Log):
 class _Source:
     """See `streams.tables.Source`."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, read: Read) -> None:
         self._store = store
+        self.read = read
 
     async def committed(self, group: str, tp: TopicPartition) -> int:
         return (await self._store.committed(group)).get(tp, 0)
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         return await self._store.earliest(tp), self._store.end(tp)
-
-    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
-        while start < end:
-            (rows,) = await self._store.fetch([(tp, start, min(READ, end - start))])
-            if not rows:
-                return
-            yield [_message(tp, row) for row in rows]
-            start = rows[-1].offset + 1
 
     async def stamps(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
         """When the record right below was appended, where it is still there."""

@@ -45,7 +45,7 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         if writable:
             connection.execute("PRAGMA journal_size_limit=67108864")
-            versions.bring_up_to_date(connection)
+            versions.create(connection)
         else:
             connection.execute("PRAGMA query_only=ON")
     except (OSError, sqlite3.Error, StorageUnusable) as error:

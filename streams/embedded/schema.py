@@ -29,6 +29,7 @@ TABLES = (
     consumer_group TEXT NOT NULL,
     tp INTEGER NOT NULL,
     offset INTEGER NOT NULL,
+    note TEXT NOT NULL DEFAULT '', -- see `streams.records.Commit`
     PRIMARY KEY (consumer_group, tp)
 ) WITHOUT ROWID""",
     # Groups that read a topic: what one of them has not committed yet is kept for it.
@@ -67,11 +68,16 @@ SUBSCRIBE = "INSERT OR IGNORE INTO subscriptions (consumer_group, topic) VALUES 
 END = "SELECT MAX(offset) + 1 FROM records WHERE tp = ?"
 EARLIEST = "SELECT MIN(offset) FROM records WHERE tp = ?"
 STARTS = "SELECT tp, start FROM upkeep WHERE start > 0"
+# A commit never goes back. Faust's own come later than those of steps, and have no notes.
 COMMIT_OFFSET = (
-    "INSERT INTO commits (consumer_group, tp, offset) VALUES (?, ?, ?)"
-    " ON CONFLICT (consumer_group, tp) DO UPDATE SET offset = excluded.offset"
+    "INSERT INTO commits (consumer_group, tp, offset) VALUES (?, ?, ?) ON CONFLICT (consumer_group, tp)"
+    " DO UPDATE SET offset = excluded.offset, note = '' WHERE excluded.offset > commits.offset"
 )
-COMMITTED = "SELECT tp, offset FROM commits WHERE consumer_group = ?"
+COMMIT_STEP = (
+    "INSERT INTO commits (consumer_group, tp, offset, note) VALUES (?, ?, ?, ?) ON CONFLICT (consumer_group, tp)"
+    " DO UPDATE SET offset = excluded.offset, note = excluded.note WHERE excluded.offset >= commits.offset"
+)
+COMMITTED = "SELECT tp, offset, note FROM commits WHERE consumer_group = ?"
 
 
 class StoredRecord(NamedTuple):

@@ -19,10 +19,10 @@ from streams.embedded.opening import connect
 from streams.embedded.owning import Owner
 from streams.embedded.schema import SHIFT, StoredRecord
 from streams.embedded.trouble import explain
-from streams.embedded.writer import GroupWriter, Row, durable
+from streams.embedded.writer import GroupCommit, GroupWriter, Row, durable
 from streams.errors import LogUnavailable, StorageUnusable
 from streams.partitioning import partition_of
-from streams.records import Position, Record, TopicPartition
+from streams.records import Commit, Position, Record, TopicPartition
 from streams.topics import Cleanup, TopicSpec
 
 Headers = Sequence[tuple[str, bytes]]
@@ -139,11 +139,20 @@ class LogStore:
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
         """Append durably; see `streams.records.Appender`."""
+        return await self._stored(records, ())
+
+    async def step(
+        self, group: str, records: Sequence[Record], commits: Mapping[TopicPartition, Commit]
+    ) -> list[Position]:
+        """Append durably, and commit for a group in the same transaction."""
+        return await self._stored(records, [(group, self._tp(*tp), *commit) for tp, commit in commits.items()])
+
+    async def _stored(self, records: Sequence[Record], commits: Sequence[GroupCommit]) -> list[Position]:
         rows: list[Row] = [
             (self._tp(topic, self._partition(topic, key, partition)), key, value, pack_headers(headers))
             for topic, key, value, partition, headers in records
         ]
-        stored = await durable(self._writer.append(rows))
+        stored = await durable(self._writer.append(rows, commits=commits))
         return [
             Position(record.topic, row[0] & _PARTITION, offset)
             for record, row, (offset, _) in zip(records, rows, stored, strict=True)
@@ -197,11 +206,15 @@ class LogStore:
         await durable(self._writer.commit(group, [(self._tp(*tp), at) for tp, at in offsets.items()]))
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The offsets that a consumer group has committed."""
+        return {tp: commit.offset for tp, commit in (await self.commits(group)).items()}
+
+    async def commits(self, group: str) -> dict[TopicPartition, Commit]:
         """What a consumer group has committed."""
         rows = await durable(self._read(self._all, schema.COMMITTED, (group,)))
         names = {identity: name for name, (identity, _) in self._topics.items()}
-        known = [(tp, at) for tp, at in rows if tp >> SHIFT in names]
-        return {TopicPartition(names[tp >> SHIFT], tp & _PARTITION): at for tp, at in known}
+        known = [(tp, Commit(at, note)) for tp, at, note in rows if tp >> SHIFT in names]
+        return {TopicPartition(names[tp >> SHIFT], tp & _PARTITION): commit for tp, commit in known}
 
     async def subscribe(self, group: str, topics: Iterable[str]) -> None:
         """Keep for a group what it has not committed of these topics yet, also before its first commit."""

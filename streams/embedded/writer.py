@@ -28,6 +28,8 @@ _RETRY = 0.25
 
 #: tp, key, value, headers
 Row = tuple[int, bytes | None, bytes | None, bytes | None]
+#: consumer group, tp, offset, note
+GroupCommit = tuple[str, int, int, str]
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class _Append:
     rows: Sequence[Row]
     done: Future[list[tuple[int, int]]]
     patient: bool
+    commits: Sequence[GroupCommit] = ()
 
 
 @dataclass(slots=True)
@@ -89,12 +92,15 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def append(self, rows: Sequence[Row], *, patient: bool = False) -> Future[list[tuple[int, int]]]:
-        """Append rows in order. The result is each row's (offset, timestamp in ms).
+    def append(
+        self, rows: Sequence[Row], *, patient: bool = False, commits: Sequence[GroupCommit] = ()
+    ) -> Future[list[tuple[int, int]]]:
+        """Append rows in order, and commit in the same transaction. The result is each row's (offset, timestamp in
+        ms).
 
         A patient append does not fail for want of room, unless the log closes: for what nobody repeats.
         """
-        job = _Append(rows, Future(), patient)
+        job = _Append(rows, Future(), patient, commits)
         self._put(job)
         return job.done
 
@@ -209,6 +215,7 @@ class GroupWriter:
 
     def _apply(self, job: _Job, ends: dict[int, int]) -> Any:
         if isinstance(job, _Append):
+            self._connection.executemany(schema.COMMIT_STEP, job.commits)
             return self._append_rows(job.rows, ends)
         if isinstance(job, _Commit):
             rows = [(job.group, tp, offset) for tp, offset in job.offsets]

@@ -27,7 +27,7 @@ from streams.kafka.consumer import (
 from streams.kafka.stopping import stop_consumer
 from streams.kafka.writer import Writer
 from streams.log import READ, Log
-from streams.records import Message, Position, Record, TopicPartition
+from streams.records import Commit, Message, Position, Record, TopicPartition
 from streams.settings import KafkaSettings
 from streams.tables import Source
 from streams.topics import ALL
@@ -110,6 +110,28 @@ class KafkaLog(Log):
     async def partitions(self, topic: str) -> int:
         self._topics.pop(topic, None)
         return len(await self._tps(topic))
+
+    async def step(
+        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+    ) -> list[Position]:
+        return await self.append(records)
+
+    async def commits(self, group: str, topic: str) -> dict[TopicPartition, Commit]:
+        tps = await self._tps(topic)
+        with self._explained():
+            known = await self._admin.list_consumer_group_offsets(group, partitions=tps)
+        return {TopicPartition(*tp): Commit(at.offset, at.metadata or "") for tp, at in known.items() if at.offset >= 0}
+
+    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
+        at = KafkaTP(*tp)
+        async with self._reader({at: start}) as reader:
+            while start < end:
+                with self._explained():
+                    found = await reader.getmany(timeout_ms=_POLL_MS, max_records=READ)
+                    start = await reader.position(at)
+                messages = [_message(record) for record in found.get(at, ()) if record.offset < end]
+                if messages:
+                    yield messages
 
     def own(self, group: str) -> None:
         """The members of a group share its partitions."""
@@ -229,16 +251,8 @@ class _Source:
             ends = await self._log._asking.end_offsets(asked)
         return starts[asked[0]], ends[asked[0]]
 
-    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
-        at = KafkaTP(*tp)
-        async with self._log._reader({at: start}) as reader:
-            while start < end:
-                with self._log._explained():
-                    found = await reader.getmany(timeout_ms=_POLL_MS, max_records=READ)
-                    start = await reader.position(at)
-                messages = [_message(record) for record in found.get(at, ()) if record.offset < end]
-                if messages:
-                    yield messages
+    def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
+        return self._log.read(tp, start, end)
 
     async def stamps(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
         """The same for all: what tells this cluster from others."""

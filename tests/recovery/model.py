@@ -23,8 +23,9 @@ class Flip:
     version: int | None
 
     @property
-    def rank(self) -> tuple[int, int, str]:
-        return (-1 if self.version is None else self.version, self.minute, self.id)
+    def rank(self) -> tuple[int, int, int, str]:
+        strength = 0 if not self.out else 2 if self.erase else 1
+        return (-1 if self.version is None else self.version, self.minute, strength, self.id)
 
     @property
     def key(self) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.consent import take, take_again
-from agents.deciding import ConsentState, rank
+from agents.deciding import ConsentState
 from agents.remembering import table_key
 from streams.cloudevents import Envelope
 from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
@@ -35,13 +35,16 @@ def key_of(toggle: ConsentToggled) -> Key:
     return toggle.subject, toggle.purpose
 
 
+def rank(identity: str, toggle: ConsentToggled) -> tuple[int, datetime, int, str]:
+    strength = 0 if toggle.choice is Choice.OPT_IN else 2 if toggle.retroactive else 1
+    return (-1 if toggle.version is None else toggle.version, toggle.occurred_at, strength, identity)
+
+
 def winners(named: list[Toggle]) -> dict[Key, Toggle]:
     best: dict[Key, Toggle] = {}
     for toggle_id, toggle in named:
         held = best.get(key_of(toggle))
-        if held is None or rank(toggle.version, toggle.occurred_at, toggle_id) > rank(
-            held[1].version, held[1].occurred_at, held[0]
-        ):
+        if held is None or rank(toggle_id, toggle) > rank(*held):
             best[key_of(toggle)] = (toggle_id, toggle)
     return best
 

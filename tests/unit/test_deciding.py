@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.deciding import ConsentState, decide, rank
+from agents.deciding import ConsentState, decide
 from streams import ids
 from streams.cloudevents import Envelope
 from streams.events import ConsentChanged, ConsentToggled, DeletionRequested
@@ -98,17 +98,37 @@ def test_a_repeated_toggle_causes_nothing_once_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("lower", "higher"),
     [
-        ((None, 9, "z"), (0, 0, "a")),  # a counted toggle outranks an uncounted one
-        ((1, 9, "z"), (2, 0, "a")),  # the version decides before the time
-        ((1, 0, "z"), (1, 1, "a")),  # the time decides before the id
-        ((1, 0, "a"), (1, 0, "b")),  # the id decides when nothing else does
+        ((None, 9, OUT, True, "z"), (0, 0, IN, False, "a")),  # a counted toggle outranks an uncounted one
+        ((1, 9, OUT, True, "z"), (2, 0, IN, False, "a")),  # the version decides before the time
+        ((1, 0, OUT, True, "z"), (1, 1, IN, False, "a")),  # the time decides before the choice
+        ((1, 0, IN, False, "z"), (1, 0, OUT, False, "a")),  # an opt-out wins against an opt-in, whatever the ids
+        ((1, 0, OUT, False, "z"), (1, 0, OUT, True, "a")),  # and one that reaches back against one that does not
+        ((1, 0, OUT, True, "a"), (1, 0, OUT, True, "b")),  # the id decides when nothing else does
+        ((9, 0, IN, False, "a"), (10, 0, IN, False, "a")),  # ranks are strings, and sort as their numbers do
     ],
 )
-def test_rank(lower: tuple[int | None, int, str], higher: tuple[int | None, int, str]) -> None:
-    def of(part: tuple[int | None, int, str]) -> tuple[int, datetime, str]:
-        return rank(part[0], NOON + timedelta(minutes=part[1]), part[2])
+def test_the_higher_rank_wins_in_either_order(
+    lower: tuple[int | None, int, Choice, bool, str], higher: tuple[int | None, int, Choice, bool, str]
+) -> None:
+    def of(part: tuple[int | None, int, Choice, bool, str]) -> tuple[str, ConsentToggled]:
+        version, minutes, choice, retroactive, identity = part
+        return identity, toggle(choice, minutes, version, retroactive=retroactive)
 
-    assert of(lower) < of(higher)
+    for first, second in ((lower, higher), (higher, lower)):
+        before = decide(None, *of(first), NOON).state
+        assert decide(before, *of(second), NOON).state == decide(None, *of(higher), NOON).state
+
+
+def test_every_event_carries_the_rank_of_its_choice() -> None:
+    decision = decide(None, "t", toggle(OUT), NOON)
+    ranks = [event.data.rank for event in decision.events]  # type: ignore[attr-defined]
+    assert ranks == [decision.state.rank] * 2
+
+
+def rank(named: tuple[str, ConsentToggled]) -> tuple[int, datetime, int, str]:
+    identity, said = named
+    strength = 0 if said.choice is IN else 2 if said.retroactive else 1
+    return (-1 if said.version is None else said.version, said.occurred_at, strength, identity)
 
 
 toggles = st.lists(
@@ -129,7 +149,7 @@ def test_disorder_and_repeats_converge(taken: list[ConsentToggled], data: st.Dat
     named = [(f"t{number}", item) for number, item in enumerate(taken)]
     repeats = data.draw(st.lists(st.sampled_from(named), max_size=6))
     shuffled = data.draw(st.permutations(named + repeats))
-    winner_id, winner = max(named, key=lambda pair: rank(pair[1].version, pair[1].occurred_at, pair[0]))
+    winner_id, winner = max(named, key=rank)
 
     ends = []
     for order in (named, shuffled):
