@@ -14,8 +14,18 @@ import pytest
 from ledger import Became, Cancelled, Entry, Ledger, NoticeStatus, Span, Wanted
 from ledger.retries import OF_ONE
 from streams.deadlines import Deadline, Step
-from streams.events import NoticesIssued, Partner, PartnerChanged, PartnerSuspended, PartnerTried
-from streams.kinds import Action
+from streams.events import (
+    ConsentChanged,
+    Data,
+    DeletionRequested,
+    NoticesIssued,
+    Partner,
+    PartnerChanged,
+    PartnerSuspended,
+    PartnerTried,
+)
+from streams.kinds import Action, Choice
+from streams.ranks import rank_of
 from tests.unit.test_ledger import (
     NOON,
     VEILS,
@@ -50,6 +60,53 @@ def said(ledger: Ledger, number: int = 1) -> list[tuple[str, str]]:
 
 def due(ledger: Ledger, minutes: float, after: str = "", most: int = 1000) -> list[str]:
     return [each.notice.id for each in ledger.retries(at(minutes), after, most).retries]
+
+
+# -- ranks
+
+
+OUT, IN = Choice.OPT_OUT, Choice.OPT_IN
+
+
+def chosen(version: int | None, choice: Choice = OUT, *, past: bool = True) -> ConsentChanged:
+    rank = None if version is None else rank_of(version, NOON, choice, retroactive=past)
+    return ConsentChanged(
+        subject="user:1", purpose="ai", choice=choice, retroactive=past, toggle_id="t", occurred_at=NOON,
+        accepted_at=NOON, rank=rank,
+    )  # fmt: skip
+
+
+def asked(version: int | None, name: str | None = None) -> DeletionRequested:
+    rank = None if version is None else rank_of(version, NOON, OUT, retroactive=True)
+    return DeletionRequested(
+        subject="user:1", purpose="ai", toggle_id="t", occurred_at=NOON, accepted_at=NOON, partner=name, rank=rank
+    )
+
+
+@pytest.mark.parametrize(
+    ("decisions", "version"),
+    [
+        ([chosen(1)], 1),
+        ([chosen(1), asked(1)], 1),
+        ([chosen(1, past=False), asked(4)], 4),  # it reached back later
+        ([chosen(1), asked(7, "p")], 1),  # a withdrawal of one partner's export
+        ([chosen(1), chosen(2, IN)], None),
+        ([chosen(1), chosen(2, IN), chosen(3)], 3),
+        ([chosen(2), chosen(None)], 2),
+        ([chosen(None)], None),
+        ([chosen(None), asked(5)], 5),
+        ([chosen(2, IN)], None),
+    ],
+)
+@pytest.mark.parametrize("together", [False, True])
+def test_the_rank_of_an_opt_out_that_stands(
+    ledger: Ledger, decisions: list[Data], version: int | None, together: bool
+) -> None:
+    entries = [entry("decisions", offset, f"d{offset}", data) for offset, data in enumerate(decisions)]
+    for some in [entries] if together else [[each] for each in entries]:
+        ledger.apply(some)
+    expected = {} if version is None else {"user:1": rank_of(version, NOON, OUT, retroactive=True)}
+    assert ledger.opt_out_ranks("ai", ["user:1", "user:2"]) == expected
 
 
 # -- undeliverable, and parked, is open
