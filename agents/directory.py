@@ -14,7 +14,7 @@ from typing import Protocol
 from agents.consuming import patiently
 from streams.cloudevents import decode
 from streams.errors import Undecodable
-from streams.events import Partner, PartnerSuspended, with_suspension
+from streams.events import Partner, PartnerSuspended, PartnerTried, with_suspension
 from streams.records import Appender, Message, TopicPartition
 from streams.topics import PARTNERS
 
@@ -37,6 +37,8 @@ class Directory:
         self._suspended: dict[str, PartnerSuspended] = {}
         #: As they count: registered, and suspended where nobody has changed them since.
         self._partners: dict[str, Partner] = {}
+        #: By partner, how often somebody asked for it to be tried at once.
+        self._tries: dict[str, int] = {}
         self._next_offset = 0
         self._changed = asyncio.Event()
         #: When it was last seen to be complete, in the event loop's seconds.
@@ -78,6 +80,12 @@ class Directory:
             elif isinstance(envelope.data, PartnerSuspended):
                 self._suspended[envelope.data.partner] = envelope.data
                 self._count(envelope.data.partner)
+            elif isinstance(envelope.data, PartnerTried):
+                self._tries[envelope.data.partner] = self.tried(envelope.data.partner) + 1
+
+    def tried(self, partner: str) -> int:
+        """How often somebody asked for the partner to be tried at once; a change wakes whoever waits for `changed`."""
+        return self._tries.get(partner, 0)
 
     def _register(self, partner: Partner) -> None:
         # Of two records with one revision, from two hosts at once, the first counts for everybody.
