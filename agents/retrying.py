@@ -36,6 +36,9 @@ class Attempt:
     error: str | None = None
     retry_after: str | None = None
     fault: Fault | None = None
+    #: Why it failed on our side, in words; None if the fault is the partner's, or may be. Then it is no attempt at all:
+    #: nothing is known of the partner.
+    ours: str | None = None
 
     @property
     def accepted(self) -> bool:
