@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from agents import reports
 from agents.channels import PartnerChannel
+from agents.connectivity import Connectivity
 from agents.consuming import append_until_durable
 from agents.directory import Directory
 from agents.judging import AttemptVerdict, judge
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a partner's change may take to reach a lane that is being delivered.
 _DIRECTORY_AGE = 0.1
+#: Seconds until an attempt that failed by our own fault is made again, at most.
+_MOST_OUT_OF_ORDER = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Attempts:
         clock: Clock,
         backoff: Backoff,
         tracing: Tracing = OFF,
+        connectivity: Connectivity | None = None,
     ) -> None:
         self._appender = appender
         self.directory = directory
@@ -84,6 +88,8 @@ class Attempts:
         self.clock = clock
         self.backoff = backoff
         self._tracing = tracing
+        #: Shared by all lanes of the process.
+        self.connectivity = connectivity or Connectivity()
         self._channels: dict[str, PartnerChannel] = {}
 
     def channel(self, partner: str) -> PartnerChannel:
@@ -95,6 +101,7 @@ class Attempts:
         """Wait until the partner may be tried, and try it. Whatever came in between is asked for right before. An
         `urgent` attempt does not wait for the time of the next one. Raises `Removed`."""
         payload: tuple[Partner, Payload] | None = None
+        in_vain = 0
         while True:
             partner = await self.addressee(parcel.batch.partner)
             channel = self.channel(partner.id)
@@ -108,7 +115,14 @@ class Attempts:
             if gone:
                 return LeftOut(gone)
             answer = await self._attempt(partner, channel, parcel, payload[1], number)
-            tried = Tried(partner, parcel, answer, judge(answer.attempt), number)
+            ours = self.connectivity.ended(partner.id, answer, monotonic())
+            if ours is not None:
+                in_vain += 1
+                await self._out_of_order(partner, ours, in_vain)
+                continue
+            in_vain = 0
+            reached = answer.dialled or answer.address is not None
+            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number)
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 actions = {Action(notice.action) for notice in parcel.notices}
                 channel.took(partner, parcel.batch.lane, actions, self.clock())
@@ -119,6 +133,15 @@ class Attempts:
                 number += 1
                 continue
             return tried
+
+    async def _out_of_order(self, partner: Partner, reason: str, in_vain: int) -> None:
+        """Something is wrong on our side, so this was no attempt at all: nothing is told of the partner."""
+        log.debug("an attempt at partner %s came to nothing: %s", partner.id, reason)
+        channel = self.channel(partner.id)
+        channel.breaker.abandoned()
+        channel.move()
+        delay = min(self.backoff.delay(in_vain, random.random()), _MOST_OUT_OF_ORDER)  # noqa: S311
+        await self.wait(partner, monotonic() + delay)
 
     def answered(self, tried: Tried) -> None:
         """The partner's endpoint is there: whoever waits for that may go on."""

@@ -16,6 +16,7 @@ from agents import reports
 from agents.attempts import Attempts, LeftOut, Oversized, Removed, Tried, monotonic
 from agents.bisection import Bisection, Then, bisection_of
 from agents.channels import endpoint_of
+from agents.connectivity import Connectivity
 from agents.consuming import append_until_durable
 from agents.directory import Directory
 from agents.judging import ALIKE, AttemptVerdict, blames, is_undeliverable, parked_wait
@@ -94,9 +95,10 @@ class Courier:
         clock: Clock,
         backoff: Backoff,
         tracing: Tracing = OFF,
+        connectivity: Connectivity | None = None,
     ) -> None:
         self._directory = directory
-        self._attempts = Attempts(appender, directory, sender, sealer, clock, backoff, tracing)
+        self._attempts = Attempts(appender, directory, sender, sealer, clock, backoff, tracing, connectivity)
 
     def partner(self, identity: str) -> Partner | None:
         """As it is known right now."""

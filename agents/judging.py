@@ -36,7 +36,8 @@ REFUSALS, REFUSED_FOR = 3, timedelta(minutes=15)
 _PARKED = 60.0
 
 
-def judge(attempt: Attempt) -> AttemptVerdict:
+def judge(attempt: Attempt, *, reached: bool = True) -> AttemptVerdict:
+    """`reached` tells whether the endpoint was connected to at all."""
     if attempt.accepted:
         return AttemptVerdict.ACCEPTED
     status = attempt.status
@@ -45,7 +46,7 @@ def judge(attempt: Attempt) -> AttemptVerdict:
     if status in _REFUSED:
         return AttemptVerdict.REFUSED
     if status is None:
-        return AttemptVerdict.FAILED if attempt.fault is Fault.TIMEOUT else AttemptVerdict.RETRY
+        return AttemptVerdict.FAILED if reached and attempt.fault is Fault.TIMEOUT else AttemptVerdict.RETRY
     if status == _TOO_MANY or (status == _UNAVAILABLE and attempt.retry_after is not None) or status < 400:
         return AttemptVerdict.RETRY
     return AttemptVerdict.FAILED

@@ -105,8 +105,8 @@ class Done:
 
     async def all(self) -> None:
         """Return when everything is durable."""
-        while self._waiting or not (self._writing is None or self._writing.done()):
-            await asyncio.wait([self._writing])  # type: ignore[list-item]
+        while self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing])
 
     async def _write(self, tp: Any) -> None:
         while self._waiting:
