@@ -130,7 +130,7 @@ class _Delivery:
         self._batch = batch
         self._hold = hold
         self._records: list[Record] = []
-        self._settled: set[Place] = set()
+        self._settled: list[Parcel] = []
         #: Is there anything among these that nobody may decide otherwise, once something behind it was sent?
         self._decided = False
         #: Notices that arrived while others waited, and were tried in vain.
@@ -265,12 +265,12 @@ class _Delivery:
         now = self._now()
         self._records.append(reports.delivered(tried.parcel, tried.answer, tried.number, now))
         self._records += reports.acknowledged(tried.parcel, tried.answer.items, now)
-        self._settled |= tried.parcel.places()
+        self._settled.append(tried.parcel)
         self._decided |= tried.parcel.batch is not self._batch
 
     def _leave_out(self, batch: Batch, ids: Collection[str]) -> None:
         self._records.append(reports.superseded(batch, ids, self._now()))
-        self._settled |= batch.parcel_of(ids).places()
+        self._settled.append(batch.parcel_of(ids))
         self._decided = True
 
     def _park(self, tried: Tried, failing: Failing) -> None:
@@ -282,7 +282,7 @@ class _Delivery:
         else:
             retry_at = now + timedelta(seconds=parked_wait(failing, self._attempts.backoff))
             self._records.append(reports.parked(tried.parcel, tried.answer, failing, now, retry_at))
-        self._settled |= tried.parcel.places()
+        self._settled.append(tried.parcel)
         self._decided = True
 
     def _failed_again(self, tried: Tried, before: Failing) -> Failing:
@@ -304,8 +304,9 @@ class _Delivery:
 
     async def _keep(self) -> None:
         if self._records:
-            await self._hold.keep(self._records, self._settled)
-            self._records, self._settled, self._decided = [], set(), False
+            places = frozenset[Place]().union(*(parcel.places() for parcel in self._settled))
+            await self._hold.keep(self._records, places)
+            self._records, self._settled, self._decided = [], [], False
 
     def _now(self) -> datetime:
         return self._attempts.clock()
