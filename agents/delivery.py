@@ -183,9 +183,8 @@ class _Delivery:
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 self._took(tried)
                 return
-            answer = tried.answer.attempt
-            alike = alike + 1 if (answer.status, answer.fault) == last else 1
-            last = (answer.status, answer.fault)
+            how = (tried.verdict, tried.answer.attempt.status, tried.answer.attempt.fault)
+            alike, last = (alike + 1 if how == last else 1), how
             refused = tried.verdict is AttemptVerdict.REFUSED
             if refused or (tried.verdict is AttemptVerdict.FAILED and alike >= ALIKE):
                 await self._in_parts(tried, alike)
@@ -209,7 +208,8 @@ class _Delivery:
                 # What another endpoint did tells nothing of this one.
                 await self._whole(bisection.left())
                 return
-            self._drop_reversed(bisection)
+            if self._drop_reversed(bisection):
+                continue  # it must be durable before anything behind it is sent
             parcel = arrived or bisection.next(self._hold.ahead())
             if parcel is None:
                 bisection.begin_round()
@@ -229,6 +229,7 @@ class _Delivery:
             bisection.failed(parcel, AttemptVerdict.REFUSED, self._now())
         elif tried.verdict is AttemptVerdict.ACCEPTED:
             self._took(tried)
+            self._arrived = 0
             bisection.took(parcel)
         elif not blames(tried.verdict):
             return await self._attempts.failed(tried)
@@ -255,11 +256,12 @@ class _Delivery:
                 return arrived if await self._attempts.wait(partner, soonest) else None
         return None
 
-    def _drop_reversed(self, bisection: Bisection) -> None:
+    def _drop_reversed(self, bisection: Bisection) -> bool:
         gone = self._hold.reversed(bisection.left())
         if gone:
             self._leave_out(self._batch, gone)
             bisection.remove(gone)
+        return bool(gone)
 
     def _took(self, tried: Tried) -> None:
         now = self._now()

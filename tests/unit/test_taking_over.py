@@ -220,11 +220,8 @@ async def test_what_nobody_has_settled_comes_again_in_order(scene: Lane, monkeyp
 
 @pytest.mark.parametrize(
     ("checked", "reversed_"),
-    [
-        (0, True),
-        (1, True),
-        (2, False),
-    ],  # the resume stands at 1: whoever issued the erasure again did not see it, or did
+    # The resume stands at 1. Whoever issued the erasure again did not see it, or did.
+    [(0, True), (1, True), (2, False)],
 )
 async def test_what_was_reversed_is_not_issued_again(scene: Lane, checked: int, reversed_: bool) -> None:
     await scene.register("p", 0)
