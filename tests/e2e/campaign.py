@@ -1,0 +1,249 @@
+"""A service under load that is killed again and again, six receivers that behave as partners do, and what an
+independent model says of what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rescind.client import ApiError, Client, Unreachable
+from tests.e2e import log_file, receivers
+from tests.e2e.choices import PURPOSES, Users
+from tests.e2e.receivers import Receiver, Word
+from tests.e2e.world import PATIENCE, World, query
+
+#: Seconds between two requests of the platform.
+TICK = 0.15
+#: How often the service is killed again while it starts.
+STARTING = 0.3
+#: Whom the refusing partner cannot read, and whom it will not delete.
+_UNREADABLE, _KEPT = "blog:", "site:"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A partner to register, with its receiver."""
+
+    receiver: Receiver
+    batch_size: int = 100
+    lanes: int = 1
+
+
+def cast(chance: random.Random) -> dict[str, Part]:
+    refusing = receivers.refuses(
+        lambda subject: subject.startswith(_UNREADABLE), lambda subject: subject.startswith(_KEPT)
+    )
+    return {
+        "honest": Part(Receiver(receivers.honest), batch_size=5, lanes=3),
+        "busy": Part(Receiver(receivers.busy(chance))),
+        "closing": Part(Receiver(receivers.closes(chance)), batch_size=10),
+        "later": Part(Receiver(receivers.acknowledges_later, answers_after=0.5)),
+        "refusing": Part(Receiver(refusing), batch_size=8),
+        "slow": Part(Receiver(receivers.slow), batch_size=20),
+    }
+
+
+@asynccontextmanager
+async def opened(here: World, parts: Mapping[str, Part]) -> AsyncIterator[dict[str, Receiver]]:
+    """Register receivers, which live as long as this."""
+    async with AsyncExitStack() as stack:
+        for name, part in parts.items():
+            await part.receiver.open()
+            stack.push_async_callback(part.receiver.close)
+            wanted = {"id": name, "name": name, "url": part.receiver.url, "purposes": PURPOSES}
+            made = await here.add(wanted | {"batch_size": part.batch_size, "lanes": part.lanes})
+            part.receiver.know(here.url, made["api_key"])
+        yield {name: part.receiver for name, part in parts.items()}
+
+
+class Load:
+    """A platform that goes on until it is told to stop, and says again, under the same ids, what was not accepted."""
+
+    def __init__(self, here: World, users: Users) -> None:
+        self.accepted: set[str] = set()
+        self._here = here
+        self._users = users
+        self._stopping = False
+
+    async def run(self) -> None:
+        await asyncio.to_thread(self._send)
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def _send(self) -> None:
+        with self._here.platform() as client:
+            for post in self._users.posts():
+                # Also once it is to stop: a platform does not give up what it began to say.
+                self._post(client, post)
+                if self._stopping:
+                    return
+                # A steady load, and not as much as goes in.
+                time.sleep(TICK)
+
+    def _post(self, client: Client, post: list[dict[str, Any]]) -> None:
+        while True:
+            try:
+                self.accepted |= set(client.post_toggles(post))
+            except (Unreachable, ApiError) as error:
+                if isinstance(error, ApiError) and error.status < 500:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+
+async def killed(here: World, kills: int, chance: random.Random, every: tuple[float, float]) -> None:
+    """Kill the service so many times, `every` so many seconds or while it starts; it runs in the end."""
+    done = 0
+    while done < kills:
+        # Not a wait for something: any moment is as good as any other for a power cut.
+        await asyncio.sleep(chance.uniform(*every))
+        await here.service.kill()
+        done += 1
+        while done < kills and chance.random() < STARTING:
+            await here.die_while_starting(chance.uniform(0.0, 4.0))
+            done += 1
+        await here.start()
+
+
+_OPEN = f"""SELECT COUNT(*) FROM notices WHERE status NOT IN ('completed', 'refused', 'cancelled')
+AND NOT (partner = 'refusing' AND subject LIKE '{_UNREADABLE}%')"""
+
+
+async def settled(here: World, expected: int) -> None:
+    """Wait until all notices were issued and none is open but what a partner cannot read. Slow is not wrong: it fails
+    once nothing moves any more."""
+    last, moved = (-1, -1), time.monotonic()
+    while True:
+        state = await asyncio.to_thread(_state, here.data_dir / "ledger.sqlite")
+        if state == (expected, 0):
+            return
+        if state != last:
+            last, moved = state, time.monotonic()
+        assert time.monotonic() - moved < PATIENCE, f"{state} of {expected}; {here.service.last_words()}"
+        await asyncio.sleep(0.5)
+
+
+def _state(ledger: Path) -> tuple[int, int]:
+    return query(ledger, "SELECT COUNT(*) FROM notices")[0][0], query(ledger, _OPEN)[0][0]
+
+
+@dataclass
+class Outcome:
+    """What came of a campaign; `faults` are what must not be, in words."""
+
+    kills: int
+    lanes: int
+    toggles: int
+    notices: int
+    requests: Counter[str] = field(default_factory=Counter)
+    #: Of requests, by partner: those with something that was answered 2xx before.
+    repeats: Counter[str] = field(default_factory=Counter)
+    cancelled: int = 0
+    #: By kind.
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, kind: str, words: str) -> None:
+        self.counts[kind] += 1
+        # The first of each tell enough.
+        if self.counts[kind] <= 3:
+            self.faults.append(f"{kind}: {words}")
+
+    @property
+    def allowed_repeats(self) -> int:
+        """A kill finds one request of a lane under way at most, of which the service cannot know whether it was taken;
+        all that was answered before is on the log."""
+        return self.kills * self.lanes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills, {self.toggles} toggles, {self.notices} notices, of which {self.cancelled} cancelled;"
+            f" {self.requests.total()} requests, of which {self.repeats.total()} repeats {dict(self.repeats)},"
+            f" {self.repeats.total() / self.kills:.2f} a kill; faults {dict(self.counts)}"
+        )
+
+
+def outcome(data_dir: Path, users: Users, load: Load, kills: int, parts: Mapping[str, Part]) -> Outcome:
+    """Compare the files of a service that has ended with the model and the receivers."""
+    log, ledger = data_dir / "log.sqlite", data_dir / "ledger.sqlite"
+    toggles = log_file.toggles(log)
+    held = query(ledger, "SELECT partner, subject, purpose, toggle_id, id, status FROM notices")
+    lanes = sum(part.lanes for part in parts.values())
+    found = Outcome(kills, lanes, len(toggles), len(held), cancelled=sum(row[5] == "cancelled" for row in held))
+
+    for lost in load.accepted.symmetric_difference(toggles):
+        found.fault("lost or unknown toggle", lost)
+    kept = {row[0] for row in query(ledger, "SELECT id FROM toggles")}
+    for lost in kept.symmetric_difference(toggles):
+        found.fault("toggle that the ledger does not have", lost)
+    choices = {row[:2]: row[2] == "opt_out" for row in query(ledger, "SELECT subject, purpose, choice FROM consents")}
+    wanted = {about: chosen.out for about, chosen in users.of(toggles).items()}
+    for about in wanted.keys() | choices.keys():
+        if wanted.get(about) is not choices.get(about):
+            found.fault("wrong consent", f"{about}")
+
+    _issued(found, log, users.words(toggles), parts)
+    statuses = {(row[0], *row[3:5]): row[5] for row in held}
+    for name, part in parts.items():
+        _partner(found, name, part.receiver, users, wanted, statuses)
+    return found
+
+
+def _issued(found: Outcome, log: Path, words: set[tuple[str, str]], parts: Mapping[str, Part]) -> None:
+    issued = log_file.issued(log)
+    for asked in issued.keys() ^ {(name, *word) for name in parts for word in words}:
+        found.fault("notice that is missing, or one too many", f"{asked}")
+    for asked, places in issued.items():
+        if len(places) != 1:
+            found.fault("notice under two ids", f"{asked}: {dict(places)}")
+        for stands in places.values():
+            if len(stands) != 1:
+                found.fault("notice at several places", f"{asked}: {stands}")
+
+
+def _partner(
+    found: Outcome,
+    name: str,
+    receiver: Receiver,
+    users: Users,
+    wanted: Mapping[tuple[str, str], bool],
+    statuses: Mapping[tuple[str, str, str], str],
+) -> None:
+    mine = receiver.received
+    found.requests[name] = len(mine.requests)
+    found.repeats[name] = mine.repeats
+
+    for kind, words in (("taken", mine.taken), ("sent", mine.seen)):
+        for late in users.turned_around(words.values()):
+            story = "; ".join(mine.story(late.about))
+            found.fault(f"older notice first {kind} after a newer one", f"{name}: {late.toggle}: {story}")
+    for (partner, toggle, identity), status in statuses.items():
+        if partner == name and status == "completed" and identity not in mine.taken:
+            found.fault("completed and never taken", f"{name}: {toggle}")
+
+    open_words = {
+        users.chosen[toggle].about: status
+        for (partner, toggle, _), status in statuses.items()
+        if partner == name and status not in ("completed", "cancelled")
+    }
+    for about, out in wanted.items():
+        if obeys(mine.held.get(about)) is not out and about not in open_words:
+            story = "; ".join(mine.story(about))
+            found.fault("receiver that holds the opposite, with nothing open", f"{name}: {about}: {story}")
+    for about, status in open_words.items():
+        if name != "refusing" or not about[0].startswith((_UNREADABLE, _KEPT)):
+            found.fault("open in the end", f"{name}: {about} is {status}")
+
+
+def obeys(word: Word | None) -> bool:
+    """After this last word, does a receiver leave the subject alone? Without any, it does not."""
+    return word is not None and word.action != "resume"
