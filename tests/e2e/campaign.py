@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -138,47 +138,43 @@ def _state(ledger: Path) -> tuple[int, int]:
 
 @dataclass
 class Outcome:
-    """What came of a campaign; `faults` are what must not be, in words."""
+    """What came of a campaign; `faults` are what must not be, in words, by kind."""
 
     kills: int
-    lanes: int
     toggles: int
     notices: int
     requests: Counter[str] = field(default_factory=Counter)
-    #: Of requests, by partner: those with something that was answered 2xx before.
+    #: Of requests, by partner: those with something that was answered 2xx before, and those that such ones repeat.
     repeats: Counter[str] = field(default_factory=Counter)
+    forgotten: Counter[str] = field(default_factory=Counter)
     cancelled: int = 0
-    #: By kind.
-    counts: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def fault(self, kind: str, words: str) -> None:
-        self.counts[kind] += 1
-        # The first of each tell enough.
-        if self.counts[kind] <= 3:
-            self.faults.append(f"{kind}: {words}")
-
-    @property
-    def allowed_repeats(self) -> int:
-        """A kill finds one request of a lane under way at most, of which the service cannot know whether it was taken;
-        all that was answered before is on the log."""
-        return self.kills * self.lanes
+        self.faults[kind].append(words)
 
     def __str__(self) -> str:
-        return (
+        """The figures, and of each kind of fault the two that are told shortest."""
+        counts = {kind: len(found) for kind, found in self.faults.items()}
+        shortest = [f"{kind}: {words}" for kind, all_ in self.faults.items() for words in sorted(all_, key=len)[:2]]
+        figures = (
             f"{self.kills} kills, {self.toggles} toggles, {self.notices} notices, of which {self.cancelled} cancelled;"
-            f" {self.requests.total()} requests, of which {self.repeats.total()} repeats {dict(self.repeats)},"
-            f" {self.repeats.total() / self.kills:.2f} a kill; faults {dict(self.counts)}"
+            f" {self.requests.total()} requests; {self.repeats.total()} of them repeat {self.forgotten.total()} that"
+            f" were answered ({self.forgotten.total() / self.kills:.2f} a kill): {dict(self.forgotten)}; {counts}"
         )
+        return "\n".join([figures, *shortest])
 
 
 def outcome(data_dir: Path, users: Users, load: Load, kills: int, parts: Mapping[str, Part]) -> Outcome:
-    """Compare the files of a service that has ended with the model and the receivers."""
+    """Compare the files of a service that has ended with the model and the receivers.
+
+    A kill finds one request of a lane under way at most, of which the service cannot know whether it was taken; all
+    that was answered before is on the log. So of each lane a kill may make one answered request come once more.
+    """
     log, ledger = data_dir / "log.sqlite", data_dir / "ledger.sqlite"
     toggles = log_file.toggles(log)
     held = query(ledger, "SELECT partner, subject, purpose, toggle_id, id, status FROM notices")
-    lanes = sum(part.lanes for part in parts.values())
-    found = Outcome(kills, lanes, len(toggles), len(held), cancelled=sum(row[5] == "cancelled" for row in held))
+    found = Outcome(kills, len(toggles), len(held), cancelled=sum(row[5] == "cancelled" for row in held))
 
     for lost in load.accepted.symmetric_difference(toggles):
         found.fault("lost or unknown toggle", lost)
@@ -195,6 +191,8 @@ def outcome(data_dir: Path, users: Users, load: Load, kills: int, parts: Mapping
     statuses = {(row[0], *row[3:5]): row[5] for row in held}
     for name, part in parts.items():
         _partner(found, name, part.receiver, users, wanted, statuses)
+        if found.forgotten[name] > kills * part.lanes:
+            found.fault("more repeats than kills can cause", f"{name}: {found.forgotten[name]}")
     return found
 
 
@@ -221,11 +219,14 @@ def _partner(
     mine = receiver.received
     found.requests[name] = len(mine.requests)
     found.repeats[name] = mine.repeats
+    found.forgotten[name] = mine.forgotten
 
     for kind, words in (("taken", mine.taken), ("sent", mine.seen)):
         for late in users.turned_around(words.values()):
             story = "; ".join(mine.story(late.about))
             found.fault(f"older notice first {kind} after a newer one", f"{name}: {late.toggle}: {story}")
+    for word in users.misranked(mine.seen.values()):
+        found.fault("rank that says otherwise than the versions", f"{name}: {word}")
     for (partner, toggle, identity), status in statuses.items():
         if partner == name and status == "completed" and identity not in mine.taken:
             found.fault("completed and never taken", f"{name}: {toggle}")

@@ -102,6 +102,16 @@ class Users:
                 asked.add((each, "resume" if not chosen.out else "erase" if chosen.retroactive else "stop"))
         return asked
 
+    def misranked(self, words: Iterable[Word]) -> list[Word]:
+        """Those whose rank says otherwise than their version which of two about the same is newer."""
+        above: dict[About, str] = {}
+        wrong = []
+        for word in sorted(words, key=lambda word: self.chosen[word.toggle].version):
+            if word.rank is None or word.rank <= above.get(word.about, ""):
+                wrong.append(word)
+            above[word.about] = max(word.rank or "", above.get(word.about, ""))
+        return wrong
+
     def turned_around(self, words: Iterable[Word]) -> list[Word]:
         """Those that came for the first time after a newer one about the same; `words` are in the order of coming."""
         newest: dict[About, int] = {}

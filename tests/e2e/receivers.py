@@ -27,6 +27,7 @@ class Word:
     subject: str
     purpose: str
     action: str
+    rank: str | None
 
     @property
     def about(self) -> About:
@@ -50,14 +51,16 @@ class Conduct:
 Habit = Callable[[Sequence[Word]], Conduct]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """One that came, with the notices that were new to the receiver then."""
+    """One that came."""
 
     words: tuple[Word, ...]
     conduct: Conduct
     #: Did it carry a notice that was answered 2xx before?
-    repeats: bool
+    repeats: bool = False
+    #: Was it answered 2xx, and something in it came once more afterwards?
+    forgotten: bool = False
 
 
 @dataclass(slots=True)
@@ -71,13 +74,35 @@ class Received:
     taken: dict[str, Word] = field(default_factory=dict)
     #: What was obeyed last.
     held: dict[About, Word] = field(default_factory=dict)
-    #: Ids of what a 2xx was written for.
-    answered: set[str] = field(default_factory=set)
+    #: By notice's id the last request that it came in and that was answered 2xx: the answer went out.
+    answered: dict[str, Request] = field(default_factory=dict)
 
     @property
     def repeats(self) -> int:
         """Requests with something that was answered 2xx before."""
         return sum(request.repeats for request in self.requests)
+
+    @property
+    def forgotten(self) -> int:
+        """Requests that were answered 2xx, and came once more. One may come once more as several."""
+        return sum(request.forgotten for request in self.requests)
+
+    def come(self, words: tuple[Word, ...], conduct: Conduct) -> tuple[Request, list[Word]]:
+        """A request, and what of it was not taken before."""
+        request = Request(words, conduct)
+        self.requests.append(request)
+        for word in words:
+            self.seen.setdefault(word.id, word)
+            if (before := self.answered.get(word.id)) is not None:
+                request.repeats = before.forgotten = True
+        if not conduct.takes:
+            return request, []
+        fresh = [word for word in words if word.id not in self.taken]
+        for word in fresh:
+            self.taken[word.id] = word
+            if word.id not in conduct.refuses:
+                self.held[word.about] = word
+        return request, fresh
 
     def story(self, about: About) -> list[str]:
         """What came about a subject and a purpose."""
@@ -125,7 +150,9 @@ class Receiver:
     async def _request(self, request: web.Request) -> web.StreamResponse:
         words = _words(await request.read())
         conduct = self.habit(words)
-        self._take(words, conduct)
+        came, fresh = self.received.come(words, conduct)
+        if self._answers_after is not None and fresh:
+            self._due.put_nowait((asyncio.get_running_loop().time() + self._answers_after, fresh))
         await asyncio.sleep(conduct.thinks)
         if conduct.status is None:
             assert request.transport is not None
@@ -134,27 +161,14 @@ class Receiver:
         body = json.dumps({"results": [_result(word, conduct) for word in words]}) if conduct.replies else ""
         response = web.Response(status=conduct.status, text=body, content_type="application/json")
         # By hand, to know that it went out: whoever asked may be dead by now.
-        await response.prepare(request)
-        await response.write_eof()
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            return response
         if conduct.status < 300:
-            self.received.answered |= {word.id for word in words}
+            self.received.answered |= {word.id: came for word in words}
         return response
-
-    def _take(self, words: tuple[Word, ...], conduct: Conduct) -> None:
-        mine = self.received
-        repeats = any(word.id in mine.answered for word in words)
-        mine.requests.append(Request(words, conduct, repeats))
-        fresh = [word for word in words if word.id not in mine.taken]
-        for word in words:
-            mine.seen.setdefault(word.id, word)
-        if not conduct.takes:
-            return
-        for word in fresh:
-            mine.taken[word.id] = word
-            if word.id not in conduct.refuses:
-                mine.held[word.about] = word
-        if self._answers_after is not None and fresh:
-            self._due.put_nowait((asyncio.get_running_loop().time() + self._answers_after, fresh))
 
     async def _answer_later(self, service: str, key: str) -> None:
         async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30, trust_env=False) as client:
@@ -183,7 +197,7 @@ async def _until_taken(client: httpx.AsyncClient, url: str, said: list[dict[str,
 def _words(body: bytes) -> tuple[Word, ...]:
     events: Any = json.loads(body)
     return tuple(
-        Word(event["id"], data["toggle_id"], data["subject"], data["purpose"], data["action"])
+        Word(event["id"], data["toggle_id"], data["subject"], data["purpose"], data["action"], data.get("rank"))
         for event in (events if isinstance(events, list) else [events])
         for data in [event["data"]]
     )

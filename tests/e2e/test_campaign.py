@@ -135,5 +135,4 @@ async def test_a_campaign_turns_nobody_around(tmp_path: Path) -> None:
     found = outcome(tmp_path, users, load, KILLS, parts)
     print(found)
     assert found.cancelled > 0, "nobody was so quick that something was left out"
-    assert not found.faults, "\n".join([str(found), *found.faults])
-    assert found.repeats.total() <= found.allowed_repeats, str(found)
+    assert not found.faults, str(found)
