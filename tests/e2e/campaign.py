@@ -11,20 +11,20 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rescind.client import ApiError, Client, Unreachable
 from tests.e2e import log_file, receivers
 from tests.e2e.choices import PURPOSES, Users
-from tests.e2e.receivers import Receiver, Word
+from tests.e2e.receivers import About, Receiver, Word
 from tests.e2e.world import PATIENCE, World, query
 
 #: Seconds between two requests of the platform.
 TICK = 0.15
-#: How often the service is killed again while it starts.
-STARTING = 0.3
 #: Whom the refusing partner cannot read, and whom it will not delete.
 _UNREADABLE, _KEPT = "blog:", "site:"
+#: What the ledger says of a notice that asks for nothing any more.
+CLOSED = ("completed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +64,26 @@ async def opened(here: World, parts: Mapping[str, Part]) -> AsyncIterator[dict[s
 
 
 class Load:
-    """A platform that goes on until it is told to stop, and says again, under the same ids, what was not accepted."""
+    """A platform that emits as long as this is open, and says again, under the same ids, what was not accepted."""
 
     def __init__(self, here: World, users: Users) -> None:
         self.accepted: set[str] = set()
         self._here = here
         self._users = users
-        self._stopping = False
+        self._stopping = self._abandoned = False
 
-    async def run(self) -> None:
-        await asyncio.to_thread(self._send)
+    async def __aenter__(self) -> Self:
+        self._emitting = asyncio.create_task(asyncio.to_thread(self._emit))
+        return self
 
-    def stop(self) -> None:
-        self._stopping = True
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # Where the service is gone for good, nobody waits until it has accepted the last word.
+        self._stopping, self._abandoned = True, error is not None
+        await self._emitting
 
-    def _send(self) -> None:
+    def _emit(self) -> None:
         with self._here.platform() as client:
             for post in self._users.posts():
-                # Also once it is to stop: a platform does not give up what it began to say.
                 self._post(client, post)
                 if self._stopping:
                     return
@@ -89,7 +91,7 @@ class Load:
                 time.sleep(TICK)
 
     def _post(self, client: Client, post: list[dict[str, Any]]) -> None:
-        while True:
+        while not self._abandoned:
             try:
                 self.accepted |= set(client.post_toggles(post))
             except (Unreachable, ApiError) as error:
@@ -100,18 +102,18 @@ class Load:
                 return
 
 
-async def killed(here: World, kills: int, chance: random.Random, every: tuple[float, float]) -> None:
-    """Kill the service so many times, `every` so many seconds or while it starts; it runs in the end."""
-    done = 0
-    while done < kills:
+async def kill(here: World, kills: int, chance: random.Random, every: tuple[float, float]) -> None:
+    """Kill the service so many times, each third time while it starts, else `every` so many seconds. It runs in the
+    end."""
+    for number in range(1, kills + 1):
         # Not a wait for something: any moment is as good as any other for a power cut.
-        await asyncio.sleep(chance.uniform(*every))
-        await here.service.kill()
-        done += 1
-        while done < kills and chance.random() < STARTING:
+        if number % 3 == 0:
             await here.die_while_starting(chance.uniform(0.0, 4.0))
-            done += 1
-        await here.start()
+        else:
+            await asyncio.sleep(chance.uniform(*every))
+            await here.service.kill()
+        if number % 3 != 2 or number == kills:
+            await here.start()
 
 
 _OPEN = f"""SELECT COUNT(*) FROM notices WHERE status NOT IN ('completed', 'refused', 'cancelled')
@@ -213,7 +215,7 @@ def _partner(
     name: str,
     receiver: Receiver,
     users: Users,
-    wanted: Mapping[tuple[str, str], bool],
+    wanted: Mapping[About, bool],
     statuses: Mapping[tuple[str, str, str], str],
 ) -> None:
     mine = receiver.received
@@ -231,18 +233,19 @@ def _partner(
         if partner == name and status == "completed" and identity not in mine.taken:
             found.fault("completed and never taken", f"{name}: {toggle}")
 
-    open_words = {
-        users.chosen[toggle].about: status
-        for (partner, toggle, _), status in statuses.items()
-        if partner == name and status not in ("completed", "cancelled")
-    }
+    last: dict[About, tuple[int, str]] = {}
+    for (partner, toggle, _), status in statuses.items():
+        chosen = users.chosen[toggle]
+        if partner != name:
+            continue
+        last[chosen.about] = max(last.get(chosen.about, (0, "")), (chosen.version, status))
+        expected = name == "refusing" and chosen.about[0].startswith((_UNREADABLE, _KEPT))
+        if status not in CLOSED and not expected:
+            found.fault("open in the end", f"{name}: {toggle} is {status}")
     for about, out in wanted.items():
-        if obeys(mine.held.get(about)) is not out and about not in open_words:
+        if obeys(mine.held.get(about)) is not out and last.get(about, (0, CLOSED[0]))[1] in CLOSED:
             story = "; ".join(mine.story(about))
             found.fault("receiver that holds the opposite, with nothing open", f"{name}: {about}: {story}")
-    for about, status in open_words.items():
-        if name != "refusing" or not about[0].startswith((_UNREADABLE, _KEPT)):
-            found.fault("open in the end", f"{name}: {about} is {status}")
 
 
 def obeys(word: Word | None) -> bool:

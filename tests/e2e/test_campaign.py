@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.campaign import Load, Part, cast, killed, opened, outcome, settled
+from tests.e2e.campaign import Load, Part, cast, kill, opened, outcome, settled
 from tests.e2e.choices import Users
 from tests.e2e.log_file import toggles
 from tests.e2e.parts import on_kafka
@@ -123,13 +123,8 @@ async def test_a_campaign_turns_nobody_around(tmp_path: Path) -> None:
     chance = random.Random(seed)
     users, parts = Users(seed), cast(random.Random(seed))
     async with world(tmp_path) as here, opened(here, parts):
-        load = Load(here, users)
-        loading = asyncio.create_task(load.run())
-        try:
-            await killed(here, KILLS, chance, EVERY)
-        finally:
-            load.stop()
-        await loading
+        async with Load(here, users) as load:
+            await kill(here, KILLS, chance, EVERY)
         await settled(here, len(parts) * len(users.words(toggles(tmp_path / "log.sqlite"))))
         assert await here.service.stop() == 0
     found = outcome(tmp_path, users, load, KILLS, parts)
