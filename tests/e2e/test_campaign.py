@@ -98,7 +98,11 @@ async def stays_left_out(
     assert receiver.received.repeats == 0, story
 
 
-@pytest.mark.parametrize(("batch_size", "number"), [(1, signal.SIGKILL), (100, signal.SIGKILL), (100, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("batch_size", "number"),
+    [(1, signal.SIGKILL), (100, signal.SIGKILL), (100, signal.SIGTERM)],
+    ids=["single", "batch", "in good order"],
+)
 async def test_what_was_left_out_stays_left_out(tmp_path: Path, batch_size: int, number: signal.Signals) -> None:
     async with world(tmp_path) as here:
 
