@@ -34,6 +34,7 @@ from streams.events import (
     OperatorActed,
     Partner,
     PartnerSuspended,
+    PartnerTried,
     ReplyAcknowledged,
     StatementReceived,
 )
@@ -67,6 +68,7 @@ EXPECTED: tuple[type[Data], ...] = (
     DeletionRequested,
     Partner,
     PartnerSuspended,
+    PartnerTried,
     NoticesIssued,
     BatchDelivered,
     BatchFailed,

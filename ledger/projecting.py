@@ -69,6 +69,7 @@ class Projector:
             events.PartnerChanged: self._partners,
             events.PartnerRemoved: self._partners,
             events.PartnerSuspended: self._suspended,
+            events.PartnerTried: lambda items: None,
             events.NoticesIssued: self._issued,
             events.BatchDelivered: self._deliveries,
             events.BatchFailed: self._deliveries,
