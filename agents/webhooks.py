@@ -267,7 +267,7 @@ class HttpSender:
                 reply = await self._read(response, cap)
                 error = None if 200 <= response.status < 300 else _words(response, reply)
                 return Attempt(response.status, error, response.headers.get("retry-after")), reply, peer.get()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what a partner provokes in the client is its own failed attempt
             return self._failed(error, url), b"", peer.get()
 
     def _failed(self, error: Exception, url: str) -> Attempt:
@@ -276,7 +276,6 @@ class HttpSender:
         ours = NO_RESOLVER if silent else own_fault(error)
         known = isinstance(error, aiohttp.ClientError | UnsafeAddress | OSError | ValueError)
         if not known and ours is None:
-            # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
             log.error("an attempt failed in a way that nobody expected", exc_info=error)
         return Attempt(None, explained(error), fault=fault_of(error) if known else None, ours=ours)
 
