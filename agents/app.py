@@ -72,7 +72,16 @@ def acting_app(parts: Parts) -> Any:
         async def follow_disclosures() -> None:
             await parts.disclosures.run(parts.log)
 
-    courier = Courier(parts.log, directory, parts.sender, parts.sealer, parts.clock, parts.backoff, parts.tracing)
+    courier = Courier(
+        parts.log,
+        directory,
+        parts.sender,
+        parts.sealer,
+        parts.clock,
+        parts.backoff,
+        parts.tracing,
+        parts.connectivity,
+    )
     add_consent(app, parts.log, parts.clock, parts.tracing)
     add_fanout(
         app,
