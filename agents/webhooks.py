@@ -242,14 +242,16 @@ class HttpSender:
     async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: datetime) -> Answer:
         headers = {"content-type": payload.media_type, "user-agent": _USER_AGENT, **payload.headers}
         body = payload.body
-        if payload.gzip:
-            # The signature is over what the partner's program sees, and most see it unpacked.
-            headers["content-encoding"] = "gzip"
-            body = gzip.compress(payload.body, compresslevel=1, mtime=0)
         try:
+            if payload.gzip:
+                # The signature is over what the partner's program sees, and most see it unpacked.
+                headers["content-encoding"] = "gzip"
+                body = gzip.compress(payload.body, compresslevel=1, mtime=0)
             headers |= signing.headers(secrets, webhook_id, now, payload.body)
         except RescindError as error:
             return Answer(Attempt(None, str(error)), 0.0)
+        except MemoryError as error:
+            return Answer(Attempt(None, explained(error), ours=own_fault(error)), 0.0)
         started = time.perf_counter()
         attempt, reply, address = await self._post(url, headers, body)
         duration_ms = (time.perf_counter() - started) * 1000

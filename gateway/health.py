@@ -30,8 +30,8 @@ async def live() -> dict[str, str]:
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="Does it do its work?", responses={503: problems()[503]})
 async def ready(request: Request) -> Response:
-    """503, with reasons, while tables recover, while the log is away, or after a part has failed. `notes` say
-    what it cannot do though it does its main work."""
+    """503, with reasons, while tables recover, while the log is away or its disk is full, or after a part has failed.
+    `notes` say what it cannot do though it does its main work: answer questions, or reach partners."""
     asked: Ready = request.app.state.ready
     readiness = await asked()
     if readiness.ready:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from agents.app import GROUP
-from agents.connectivity import Connectivity
+from agents.connectivity import MEMORY, Connectivity
 from gateway import Readiness
 from ledger import Disclosures, LedgerReader
 from rescind.running.apps import readiness, started
@@ -49,7 +49,7 @@ async def everything(settings: Settings, *, clock: Clock = utc_now) -> AsyncIter
         keys = stack.enter_context(api_keys(settings))
         witness = witness_of(settings)
         recorder = await stack.enter_async_context(recording(log, settings, witness, clock))
-        connectivity = Connectivity()
+        connectivity = _connectivity(settings)
         actor = await stack.enter_async_context(
             acting(log, sealer, settings, clock, spans, connectivity, recorder.disclosures)
         )
@@ -75,7 +75,7 @@ async def worker(
         stack.enter_context(data_directory(settings, WORKER))
         apps: list[Any] = []
         logs: list[Log] = []
-        connectivity = Connectivity()
+        connectivity = _connectivity(settings)
         ready = partial(readiness, apps, failure, connectivity)
         url = await stack.enter_async_context(health(settings.host, health_port, ready, logs))
         log = await stack.enter_async_context(opened(settings))
@@ -137,6 +137,11 @@ async def gateway(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             )
         )
         yield Started(url, operator, platform), failure
+
+
+def _connectivity(settings: Settings) -> Connectivity:
+    # A partner that is down may not be tried for so long.
+    return Connectivity(memory=max(MEMORY, 2 * settings.retry_cap))
 
 
 @asynccontextmanager

@@ -199,6 +199,23 @@ async def test_where_there_is_no_route_an_attempt_is_ours(monkeypatch: pytest.Mo
         await sender.close()
 
 
+async def test_without_memory_an_attempt_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **named: Any) -> bytes:
+        raise MemoryError
+
+    sender = HttpSender(5.0, allow_private=True)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("agents.webhooks.gzip.compress", fail)
+            packed = Payload(b"[]", "application/json", gzip=True)
+            before = await sender.send("http://127.0.0.1:9/", (SECRET,), "msg_1", packed, datetime.now(UTC))
+        monkeypatch.setattr("agents.connecting._new_socket", fail)
+        during = await sent(sender, "http://127.0.0.1:9/")
+    finally:
+        await sender.close()
+    assert before.attempt.ours == during.attempt.ours == faults.NO_MEMORY
+
+
 # -- a resolver that answers nobody, and one that does not know one name
 
 

@@ -105,7 +105,7 @@ async def test_a_partner_is_tried_now_from_its_page_and_from_the_board(gateway: 
     assert "try operator" in page.words
     assert [(act.act, act.partner) for act in acts(gateway)] == [(Act.TRY, "acme")]
     board = (await gateway.http.get("/dashboard")).text
-    assert 'form="act" formaction="/dashboard/partners/acme/try" aria-label="Try ACME now"' in board
+    assert 'form="act" formaction="/dashboard/partners/acme/try" aria-label="Try now: ACME"' in board
     assert re.search(r'<form id="act" method="post"><input type="hidden" name="token"', board)
 
 
