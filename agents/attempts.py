@@ -124,8 +124,8 @@ class Attempts:
             reached = answer.dialled or answer.address is not None
             tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number)
             if tried.verdict is AttemptVerdict.ACCEPTED:
-                actions = {Action(notice.action) for notice in parcel.notices}
-                channel.took(partner, parcel.batch.lane, actions, self.clock())
+                actions = {notice.action for notice in parcel.notices}
+                channel.took(partner, parcel.batch.lane, map(Action, actions), self.clock())
                 self.answered(tried)
             elif tried.verdict is AttemptVerdict.SUSPEND:
                 self.answered(tried)

@@ -131,7 +131,7 @@ class Bisection:
         self._parked_in_a_row = 0
         self._remove(parcel)
         self._tried.clear()
-        self._taken |= {Action(notice.action) for notice in parcel.notices}
+        self._taken.update(map(Action, {notice.action for notice in parcel.notices}))
         for suspect in self.suspects.values():
             suspect.to_confirm = True
             suspect.others_taken = suspect.others_taken or Action(suspect.notice.action) in self._taken

@@ -4,6 +4,7 @@ asked, and what it took."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,7 +32,7 @@ class PartnerChannel:
         self.moved.set()
         self.moved = asyncio.Event()
 
-    def took(self, partner: Partner, lane: int, actions: set[Action], now: datetime) -> None:
+    def took(self, partner: Partner, lane: int, actions: Iterable[Action], now: datetime) -> None:
         """The partner's endpoint took notices of these actions."""
         if self._endpoint != endpoint_of(partner):
             self._endpoint, self._taken = endpoint_of(partner), {}

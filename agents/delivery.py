@@ -130,7 +130,7 @@ class _Delivery:
         self._batch = batch
         self._hold = hold
         self._records: list[Record] = []
-        self._settled: set[Place] = set()
+        self._settled: list[Parcel] = []
         #: Is there anything among these that nobody may decide otherwise, once something behind it was sent?
         self._decided = False
         #: Notices that arrived while others waited, and were tried in vain.
@@ -183,9 +183,8 @@ class _Delivery:
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 self._took(tried)
                 return
-            answer = tried.answer.attempt
-            alike = alike + 1 if (answer.status, answer.fault) == last else 1
-            last = (answer.status, answer.fault)
+            how = (tried.verdict, tried.answer.attempt.status, tried.answer.attempt.fault)
+            alike, last = (alike + 1 if how == last else 1), how
             refused = tried.verdict is AttemptVerdict.REFUSED
             if refused or (tried.verdict is AttemptVerdict.FAILED and alike >= ALIKE):
                 await self._in_parts(tried, alike)
@@ -209,7 +208,8 @@ class _Delivery:
                 # What another endpoint did tells nothing of this one.
                 await self._whole(bisection.left())
                 return
-            self._drop_reversed(bisection)
+            if self._drop_reversed(bisection):
+                continue  # it must be durable before anything behind it is sent
             parcel = arrived or bisection.next(self._hold.ahead())
             if parcel is None:
                 bisection.begin_round()
@@ -229,6 +229,7 @@ class _Delivery:
             bisection.failed(parcel, AttemptVerdict.REFUSED, self._now())
         elif tried.verdict is AttemptVerdict.ACCEPTED:
             self._took(tried)
+            self._arrived = 0
             bisection.took(parcel)
         elif not blames(tried.verdict):
             return await self._attempts.failed(tried)
@@ -255,22 +256,23 @@ class _Delivery:
                 return arrived if await self._attempts.wait(partner, soonest) else None
         return None
 
-    def _drop_reversed(self, bisection: Bisection) -> None:
+    def _drop_reversed(self, bisection: Bisection) -> bool:
         gone = self._hold.reversed(bisection.left())
         if gone:
             self._leave_out(self._batch, gone)
             bisection.remove(gone)
+        return bool(gone)
 
     def _took(self, tried: Tried) -> None:
         now = self._now()
         self._records.append(reports.delivered(tried.parcel, tried.answer, tried.number, now))
         self._records += reports.acknowledged(tried.parcel, tried.answer.items, now)
-        self._settled |= tried.parcel.places()
+        self._settled.append(tried.parcel)
         self._decided |= tried.parcel.batch is not self._batch
 
     def _leave_out(self, batch: Batch, ids: Collection[str]) -> None:
         self._records.append(reports.superseded(batch, ids, self._now()))
-        self._settled |= batch.parcel_of(ids).places()
+        self._settled.append(batch.parcel_of(ids))
         self._decided = True
 
     def _park(self, tried: Tried, failing: Failing) -> None:
@@ -282,7 +284,7 @@ class _Delivery:
         else:
             retry_at = now + timedelta(seconds=parked_wait(failing, self._attempts.backoff))
             self._records.append(reports.parked(tried.parcel, tried.answer, failing, now, retry_at))
-        self._settled |= tried.parcel.places()
+        self._settled.append(tried.parcel)
         self._decided = True
 
     def _failed_again(self, tried: Tried, before: Failing) -> Failing:
@@ -304,8 +306,9 @@ class _Delivery:
 
     async def _keep(self) -> None:
         if self._records:
-            await self._hold.keep(self._records, self._settled)
-            self._records, self._settled, self._decided = [], set(), False
+            places = frozenset[Place]().union(*(parcel.places() for parcel in self._settled))
+            await self._hold.keep(self._records, places)
+            self._records, self._settled, self._decided = [], [], False
 
     def _now(self) -> datetime:
         return self._attempts.clock()
