@@ -19,6 +19,7 @@ from agents.fanout import add_fanout
 from agents.folding import FOLD_EVERY, Folder, add_folding
 from agents.lanes import add_delivery
 from agents.projection import Recorder, add_projection
+from agents.retries import Retries, add_retries
 from agents.retrying import Backoff
 from agents.settling import Settlement
 from agents.webhooks import Sender
@@ -106,8 +107,8 @@ def recording_app(
     disclosures: Follower,
     witness: Witness,
 ) -> Any:
-    """Projection and acknowledgement, for one ledger file, what it tells of deadlines, and the exports that it
-    settles."""
+    """Projection and acknowledgement, for one ledger file, what it tells of deadlines, what it tries again, and the
+    exports that it settles."""
     app = log.new_app(f"{GROUP}-ledger-{ledger.ledger_id}", settings.data_dir)
     add_projection(app, log, recorder, clock)
     settlement = Settlement(log, ledger, disclosures, witness, clock)
@@ -122,6 +123,7 @@ def recording_app(
 
     deadlines = Deadlines(log, ledger, clock, lambda: str(uuid4()), alerts)
     add_deadlines(app, deadlines, settings.escalations, settings.deadline_interval, settings.escalation_interval)
+    add_retries(app, Retries(log, ledger, clock), settings.deadline_interval)
     if settings.ledger_archive_after_days is not None:
         age = timedelta(days=settings.ledger_archive_after_days)
         add_folding(app, Folder(log, ledger, recorder, clock, age), FOLD_EVERY)

@@ -139,6 +139,10 @@ class Client:
             raise self._stranger("nothing done")
         return answer
 
+    def redriven_outcomes(self, issued: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What became of up to 1,000 notices, as a redrive names them in `issued`: `notice_id`, `outcome`, `words`."""
+        return self._objects("POST", "/v1/dead-letters/undeliverable/outcomes", "outcomes", {"issued": list(issued)})
+
     def notices(self, query: dict[str, Any]) -> dict[str, Any]:
         """A page of notices, by partner, action and time of issue: `notices` and `next`. It may hold none and not be
         the last."""

@@ -27,9 +27,7 @@ async def register_closed(here: World, *names: str) -> dict[str, dict[str, Any]]
     for name in names:
         partner = here.partners[name] = SimulatedPartner(name)
         partner.bind()
-        made[name] = await asyncio.to_thread(
-            here._add, {"id": name, "name": name, "url": partner.url, "purposes": ["ai"]}
-        )
+        made[name] = await here.add({"id": name, "name": name, "url": partner.url, "purposes": ["ai"]})
     return made
 
 
