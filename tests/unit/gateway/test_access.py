@@ -37,6 +37,8 @@ MATRIX: list[tuple[str, str, dict[Role, int]]] = [
     ("POST", "/v1/partners/acme/replay", {P: 403, O: 400, A: 403}),
     ("GET", "/v1/dead-letters/undeliverable", {P: 403, O: 200, A: 403}),
     ("POST", "/v1/dead-letters/undeliverable/redrive", {P: 403, O: 400, A: 403}),
+    ("POST", "/v1/dead-letters/undeliverable/outcomes", {P: 403, O: 400, A: 403}),
+    ("POST", "/v1/dead-letters/undeliverable/discard", {P: 403, O: 400, A: 403}),
     ("GET", "/v1/dead-letters/poisoned", {P: 403, O: 200, A: 403}),
     ("POST", "/v1/dead-letters/poisoned/redrive", {P: 403, O: 400, A: 403}),
     ("POST", "/v1/dead-letters/poisoned/discard", {P: 403, O: 400, A: 403}),

@@ -252,7 +252,25 @@ async def test_theirs_are_redriven_by_choice_or_all_of_a_partner(gateway: Gatewa
     answer = await operator.sure("/dashboard/dead-letters/theirs/redrive", all="acme", id="r2")
     assert "2 are tried once more." in answer.text
     assert [act.act for act in acts(gateway)] == [Act.REDRIVE, Act.REDRIVE]
-    assert "No partner refuses anything for good" in (await operator.get("/dashboard/dead-letters")).words
+    assert "Partners take what they are asked." in (await operator.get("/dashboard/dead-letters")).words
+
+
+async def test_theirs_are_discarded_with_a_reason(gateway: Gateway, operator: Operator) -> None:
+    refused(gateway, 1, 2, 3)
+    path = "/dashboard/dead-letters/theirs/discard"
+    for reason in ({}, {"reason": "  "}):
+        answer = await operator.post(path, chosen="n-acme-1", confirmed="yes", **reason)
+        assert "A reason is missing" in answer.text
+    assert acts(gateway) == []
+    answer = await operator.sure(path, chosen=["n-acme-1"], reason="gone", id="d1")
+    assert "1 is discarded." in answer.text
+    answer = await operator.sure(path, all="acme", reason="the contract ended", id="d2")
+    assert "2 are discarded." in answer.text
+    assert [(act.act, act.reason) for act in acts(gateway)] == [
+        (Act.DISCARD, "gone"),
+        (Act.DISCARD, "the contract ended"),
+    ]
+    assert "Partners take what they are asked." in (await operator.get("/dashboard/dead-letters")).words
 
 
 async def test_ours_are_redriven_or_discarded(gateway: Gateway, operator: Operator) -> None:
@@ -266,10 +284,8 @@ async def test_ours_are_redriven_or_discarded(gateway: Gateway, operator: Operat
 
 
 async def test_nothing_chosen_is_said(gateway: Gateway, operator: Operator) -> None:
-    for path in ("theirs/redrive", "ours/redrive", "ours/discard"):
+    for path in ("theirs/redrive", "theirs/discard", "ours/redrive", "ours/discard"):
         assert "Nothing was chosen" in (await operator.post(f"/dashboard/dead-letters/{path}", confirmed="yes")).text
-    answer = await operator.post("/dashboard/dead-letters/theirs/discard", chosen="n-acme-1", confirmed="yes")
-    assert "Only ours can be discarded" in answer.text
     assert acts(gateway) == []
 
 
