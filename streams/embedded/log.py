@@ -53,7 +53,13 @@ class EmbeddedLog(Log):
         return self._store.partitions(topic) or 0
 
     async def step(
-        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+        self,
+        app: Any,
+        records: Sequence[Record],
+        commits: Mapping[TopicPartition, Commit],
+        *,
+        once: bool = True,
+        generation: int | None = None,
     ) -> list[Position]:
         return await self._store.step(app.conf.id, records, commits)
 
