@@ -57,7 +57,7 @@ from streams.kinds import Choice
 from streams.records import TopicPartition
 
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 #: Seconds between two looks at how far the writing process has come.
 _LOOK_AGAIN = 0.03
 
@@ -230,7 +230,7 @@ class LedgerReader:
     def board(self, now: datetime, hours: int) -> closeup.Board:
         """What operators look at, with what was open over so many hours."""
         with self._snapshot() as database:
-            rows = self._lag(database, now, Window.DAY, (), None)
+            rows = self._lag(database, now, Window.DAY, (Window.DAY,), None)
             standing = {row.partner: row.open for row in rows}
             return closeup.Board(
                 rows,
