@@ -170,6 +170,8 @@ def _kind_lag(kind: Action, standing: Standing, windows: tuple[WindowLag, ...], 
         backlog=standing.backlog,
         undeliverable=standing.undeliverable,
         parked=standing.parked,
+        overdue_taken_at=standing.overdue_taken_at,
+        overdue_answered_at=standing.overdue_answered_at,
         windows=windows,
     )
 

@@ -81,6 +81,8 @@ class Standing:
     at_risk_complete: int = 0
     oldest_open: datetime | None = None
     oldest_queued: datetime | None = None
+    overdue_taken_at: datetime | None = None
+    overdue_answered_at: datetime | None = None
     clocks: tuple[ClockFigures, ...] = ()
 
 
@@ -195,6 +197,8 @@ def _standing(row: Mapping[str, Any]) -> Standing:
         at_risk_complete=near_complete,
         oldest_open=maybe_moment(row["oldest_open"]),
         oldest_queued=maybe_moment(row["oldest_queued"]),
+        overdue_taken_at=clocks[0].moved_at,
+        overdue_answered_at=clocks[1].moved_at,
         clocks=tuple([clock for clock in clocks if clock.overdue or clock.at_risk]),
     )
 
@@ -230,9 +234,15 @@ def _together(parts: Sequence[Standing]) -> Standing:
         at_risk_complete=sum(part.at_risk_complete for part in parts),
         oldest_open=_earliest(part.oldest_open for part in parts),
         oldest_queued=_earliest(part.oldest_queued for part in parts),
+        overdue_taken_at=_latest(part.overdue_taken_at for part in parts),
+        overdue_answered_at=_latest(part.overdue_answered_at for part in parts),
         clocks=tuple([clock for part in parts for clock in part.clocks]),
     )
 
 
 def _earliest(times: Iterable[datetime | None]) -> datetime | None:
     return min((time for time in times if time is not None), default=None)
+
+
+def _latest(times: Iterable[datetime | None]) -> datetime | None:
+    return max((time for time in times if time is not None), default=None)

@@ -224,7 +224,8 @@ class WindowLag:
 @dataclass(frozen=True, slots=True)
 class KindLag:
     """A partner's notices of one action. `overdue` counts each once, though both of its clocks may have run out, and so
-    does `at_risk`, which leaves out what is overdue by either."""
+    does `at_risk`, which leaves out what is overdue by either. `overdue_taken_at` is when a notice past its receive-by
+    was last taken, and `overdue_answered_at` when one past its complete-by was last answered for good."""
 
     kind: Action
     open: int
@@ -239,6 +240,8 @@ class KindLag:
     backlog: int
     undeliverable: int
     parked: int
+    overdue_taken_at: datetime | None
+    overdue_answered_at: datetime | None
     windows: tuple[WindowLag, ...]
 
 
