@@ -174,7 +174,8 @@ def _poor(answers: AnswerFigures) -> Iterator[str]:
         return
     shares = [(late, "late"), (refused, "refused")]
     parts = " and ".join(f"{100 * share:.0f} % {word}" for share, word in shares if share >= 0.005)
-    yield f"{parts}, of {answers.answered:,} answers to {answers.action} notices in the last day"
+    many = "1 answer" if answers.answered == 1 else f"{answers.answered:,} answers"
+    yield f"{parts}, of {many} to {answers.action} notices in the last day"
 
 
 # -- in words
