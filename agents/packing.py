@@ -43,8 +43,8 @@ def action_of(decision: ConsentChanged | DeletionRequested) -> Action | None:
 def notices_for(
     decision: Envelope, partners: Iterable[Partner], given: Given = MappingProxyType({}), *, disclosed: bool = False
 ) -> Iterator[tuple[Partner, Notice]]:
-    """One notice for each partner that must hear. The clocks run from when the toggle was accepted. `given` says which
-    datasets each partner was given the subject in. With `disclosed` who was given none is only asked to stop."""
+    """One notice for each partner that must hear. `given` says which datasets each partner was given the subject in.
+    With `disclosed` who was given none is only asked to stop."""
     data = decision.data
     if not isinstance(data, ConsentChanged | DeletionRequested):
         return
@@ -59,6 +59,9 @@ def notices_for(
             continue
         action = Action.STOP if disclosed and asked is Action.ERASE and count is None else asked
         clocks = partner.clocks_of(action)
+        times = (data.occurred_at, data.accepted_at, data.accepted_at)
+        receive, complete = clocks.receive.due(*times), clocks.complete.due(*times)
+        completes = partner.suppression_completes and action is Action.ERASE
         yield (
             partner,
             _notice(
@@ -70,13 +73,16 @@ def notices_for(
                 purpose=data.purpose,
                 occurred_at=data.occurred_at,
                 issued_at=data.accepted_at,
-                receive_by=clocks.receive.deadline(data.accepted_at),
-                complete_by=clocks.complete.deadline(data.accepted_at),
-                extended_complete_by=clocks.complete.extended(data.accepted_at),
+                receive_by=receive.by,
+                complete_by=complete.by,
+                extended_complete_by=complete.extended,
                 rank=data.rank,
                 watch=partner.watch,
                 datasets=datasets,
                 datasets_count=count,
+                suppression_completes=True if completes else None,
+                legal_receive_by=receive.missed,
+                legal_complete_by=complete.missed,
             ),
         )
 
