@@ -131,14 +131,14 @@ async def test_a_choice_is_not_known_before_its_decision_is_durable(
     await scene.engine.log.append([record(TOGGLES.name, Envelope("t", NOON, toggle))])
     tried = 0
 
-    async def refuse(records: Sequence[Record]) -> list[Position]:
+    async def refuse(*_: object) -> list[Position]:
         nonlocal tried
         tried += 1
         raise LogUnavailable("told to fail")
 
     with monkeypatch.context() as patched:
         # Not by the log itself, which would refuse the table's change in the same transaction.
-        patched.setattr(scene.engine.log, "append", refuse)
+        patched.setattr(scene.engine.log, "step", refuse)
         async with running(scene.app()):
             await until(lambda: tried == 2)
     assert scene.events(DECISIONS.name, SUBJECT_PARTITIONS) == []
