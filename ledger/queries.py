@@ -81,6 +81,10 @@ def notice_row(row: dict[str, Any]) -> NoticeRow:
         extended_complete_by=maybe_moment(row["extended_complete_by"]),
         extended_by=row["extended_by"],
         expected_by=maybe_moment(row["expected_by"]),
+        suppression_completes=row["suppression_completes"] == 1,
+        legal_receive_by=maybe_moment(row["legal_receive_by"]),
+        legal_complete_by=maybe_moment(row["legal_complete_by"]),
+        answered_first_at=maybe_moment(row["answered_first_at"]),
     )
 
 

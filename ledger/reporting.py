@@ -19,6 +19,7 @@ from ledger.queries import notice_row
 from ledger.rows import listed as as_json
 from ledger.times import micros
 from ledger.views import OPEN, NoticeRow, NoticeStatus
+from streams.events import Outcome
 from streams.kinds import Action
 
 #: Notices of each kind that a summary spells out.
@@ -29,6 +30,7 @@ _STRETCH = f"""FROM notices INDEXED BY notices_partner
     WHERE partner = :partner AND action IN ({_ACTIONS}) AND issued_at >= :start AND issued_at < :end"""
 # The same conditions as in `row_of`: the tests hold them together.
 _SUMS = f"""SELECT action, status, outcome, reason, COUNT(*) AS n,
+    SUM(legal_receive_by IS NOT NULL OR legal_complete_by IS NOT NULL) AS issued_late,
     COALESCE(SUM(delivered_at > receive_by), 0) AS received_late,
     COALESCE(SUM(status IN ('completed', 'refused') AND completed_at > due_by), 0) AS answered_late,
     SUM(is_open AND {OVERDUE}) AS overdue
@@ -36,7 +38,8 @@ _SUMS = f"""SELECT action, status, outcome, reason, COUNT(*) AS n,
 _ANSWERED_LATE = f"""SELECT * {_STRETCH} AND status IN ('completed', 'refused') AND completed_at > due_by
     ORDER BY action, issued_at, id LIMIT :most"""
 _REFUSALS = """SELECT notice_id, detail FROM acknowledgements
-    WHERE notice_id IN (SELECT value FROM json_each(?)) AND status = 'refused' AND verdict = 'applied'"""
+    WHERE notice_id IN (SELECT value FROM json_each(?)) AND status = 'refused' AND verdict IN ('applied', 'amended')
+    ORDER BY place"""
 _UNDELIVERABLE = """SELECT notice_id, detail FROM undeliverable
     WHERE notice_id IN (SELECT value FROM json_each(?)) ORDER BY at, lane, offset"""
 
@@ -45,19 +48,22 @@ _UNDELIVERABLE = """SELECT notice_id, detail FROM undeliverable
 class ReportRow:
     """A notice as of a moment. `received_late` is delivered after `receive_by`, `answered_late` completed or refused
     after `complete_by`, as extended, `overdue` open and past either of them. `words` are the partner's own, where it
-    refused."""
+    refused. `issued_late` is the platform's own: issued after a date by the person's request."""
 
     notice: NoticeRow
     received_late: bool
     answered_late: bool
     overdue: bool
     words: str | None
+    issued_late: bool = False
 
 
 @dataclass(slots=True)
 class Sums:
     """How many notices. `asked` is `completed` + `refused` + `open` + `cancelled` + `undeliverable`; the others are of
-    these: `overdue` of the open ones, `received_late` of those delivered, `answered_late` of those answered."""
+    these: `overdue` of the open ones, `received_late` of those delivered, `answered_late` of those answered;
+    `suppressed` of those to erase, open or completed by contract: the data is still there; and `issued_late` were
+    issued after a date by the person's request."""
 
     asked: int = 0
     completed: int = 0
@@ -68,14 +74,19 @@ class Sums:
     overdue: int = 0
     received_late: int = 0
     answered_late: int = 0
+    suppressed: int = 0
+    issued_late: int = 0
 
-    def add(self, n: int, status: NoticeStatus, received_late: int, answered_late: int, overdue: int) -> None:
+    def add(
+        self, n: int, status: NoticeStatus, received_late: int, answered_late: int, overdue: int, issued_late: int
+    ) -> None:
         self.asked += n
         name = "open" if status in OPEN else status.value
         setattr(self, name, getattr(self, name) + n)
         self.received_late += received_late
         self.answered_late += answered_late
         self.overdue += overdue
+        self.issued_late += issued_late
 
 
 @dataclass(slots=True)
@@ -90,7 +101,7 @@ class ReportTotals:
 
     def add(self, row: ReportRow) -> None:
         notice = row.notice
-        late = (int(row.received_late), int(row.answered_late), int(row.overdue))
+        late = (int(row.received_late), int(row.answered_late), int(row.overdue), int(row.issued_late))
         self.count(1, notice.action, notice.status, notice.outcome, notice.reason, *late)
 
     def count(
@@ -98,6 +109,8 @@ class ReportTotals:
     ) -> None:
         for sums in (self.all, self.actions[action]):
             sums.add(n, status, *late)
+            if action is Action.ERASE and outcome == Outcome.SUPPRESSED:
+                sums.suppressed += n
         if status is NoticeStatus.COMPLETED:
             self.outcomes[outcome or "-"] = self.outcomes.get(outcome or "-", 0) + n
         elif status is NoticeStatus.REFUSED:
@@ -137,7 +150,7 @@ def summary(database: Database, span: Span, now: datetime) -> Summary:
     }
     totals = ReportTotals()
     for row in database.query(_SUMS, given):
-        late = (row["received_late"], row["answered_late"], row["overdue"])
+        late = (row["received_late"], row["answered_late"], row["overdue"], row["issued_late"])
         totals.count(row["n"], Action(row["action"]), NoticeStatus(row["status"]), row["outcome"], row["reason"], *late)
 
     def spelt_out(**narrowed: Any) -> list[ReportRow]:
@@ -163,6 +176,7 @@ def row_of(notice: NoticeRow, now: datetime, words: str | None = None) -> Report
         answered_late=answered and notice.completed_at is not None and notice.completed_at > notice.due_by,
         overdue=notice.status in OPEN and (notice.due_by < now or unreceived),
         words=words,
+        issued_late=notice.legal_receive_by is not None or notice.legal_complete_by is not None,
     )
 
 

@@ -10,10 +10,10 @@ A *period* is of one of three kinds:
 
 Months and business days are counted in days of a time zone. The day of the start does not count, and the last day
 counts whole: the deadline is the midnight that ends it. With a calendar or a `week`, a month that would end on a day
-off ends with the next working day. That is how Regulation (EEC, Euratom) No 1182/71, article 3, counts the month of the
-GDPR (article 12(3); EDPB Guidelines 01/2022, section 5.3). California's Civil Code counts the same way: the first day is
-excluded and the last one included, unless it is a holiday (section 10); its business days are all days but Sundays and
-holidays (sections 7 and 9), so Saturdays count: `week: mon-sat`.
+off ends with the next working day. That is how Regulation (EEC, Euratom) No 1182/71, article 3, counts the month of
+the GDPR (article 12(3); EDPB Guidelines 01/2022, section 5.3). California's Civil Code counts the same way: the first
+day is excluded and the last one included, unless it is a holiday (section 10); its business days are all days but
+Sundays and holidays (sections 7 and 9), so Saturdays count: `week: mon-sat`.
 
 An *inclusive* clock counts the day of the start as the first one. Spans of whole days may be inclusive, too; they are
 counted in days of the time zone then: `P45D` ends with the 45th day, of which the day of the start is the first. That
@@ -182,7 +182,7 @@ class Clock(BaseModel):
         kind = _parsed(self.within).kind
         days = self.calendar is not None or self.time_zone != "UTC" or self.week is not None
         if kind == "span" and not self.inclusive and days:
-            raise ValueError("a calendar, a week and a time zone belong to months or business days, or to an inclusive clock")
+            raise ValueError("a calendar, a week and a time zone belong to months, business days or inclusive days")
         if self.extension is not None and _parsed(self.extension).kind != kind:
             raise ValueError("an extension is of the same kind as what it extends")
         if self.inclusive and any(not _counts_days(each) for each in (self.within, self.extension) if each is not None):
