@@ -175,6 +175,11 @@ class LedgerReader:
         with self._reading() as database:
             return queries.notices(database, ids)
 
+    def said_before(self, answers: Iterable[tuple[str, str]]) -> set[str]:
+        """Which of these acknowledgements, each a notice's id with its own, were given already."""
+        with self._reading() as database:
+            return queries.said_before(database, answers)
+
     def traces(self, ids: Sequence[str]) -> dict[str, str]:
         """Where these notices stand in traces, see `streams.tracing`, if that is known."""
         with self._reading() as database:

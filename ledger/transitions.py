@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ledger.times import maybe_micros
+from ledger.views import NoticeRow
 from streams.events import AckStatus, Outcome, RefusalReason
 from streams.kinds import Action
 
@@ -42,6 +44,16 @@ class Progress:
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
     expected_by: int | None = None
+
+
+def progress_of(notice: NoticeRow) -> Progress:
+    """How far a notice has come by its partner's word, whatever else became of it."""
+    reason = None if notice.reason is None else RefusalReason(notice.reason)
+    outcome = None if notice.outcome is None else Outcome(notice.outcome)
+    said = {status.value: status for status in AckStatus}.get(notice.status.value)
+    if said is None and outcome is not None:
+        said = AckStatus.IN_PROGRESS  # cancelled, say, after it was suppressed
+    return Progress(said, outcome, reason, maybe_micros(notice.expected_by))
 
 
 _STEP = {

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -50,6 +51,7 @@ _IN_SECONDS = (7 * 86_400, 86_400, 3_600, 60, 1)
 _DAY = timedelta(days=1)
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEKDAYS = frozenset(range(5))
+_NAMES = dict(zip(_WEEK, ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), strict=True))
 _FORMS = "not a period, such as PT24H, P30D, P1M or 15 business days"
 
 #: Ten years at most, so that a deadline is always a date.
@@ -189,6 +191,11 @@ class Clock(BaseModel):
             raise ValueError("an inclusive clock counts days, so its periods are of whole days")
         return self
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """In words, what holds of this clock and not of every other."""
+        return tuple(rules_in_words(self.model_dump(include={"within", "calendar", "week", "inclusive", "since"})))
+
     def deadline(self, start: datetime) -> datetime:
         """By when, in UTC. Later than the start, and never earlier for a later start."""
         kind, count = _parsed(self.within)
@@ -293,3 +300,22 @@ def _months_after(day: date, count: int, *, inclusive: bool) -> date:
 def _counts_days(period: str) -> bool:
     kind, number = _parsed(period)
     return kind != "span" or number % 86_400 == 0
+
+
+def rules_in_words(clock: Mapping[str, Any]) -> Iterator[str]:
+    """Of a clock as the API shows it: which days count, from when on."""
+    if clock.get("week"):
+        yield f"counting {_of_week(tuple(clock['week']))}"
+    elif "business" in str(clock["within"]) and not clock.get("calendar"):
+        yield "Monday to Friday"
+    if clock.get("inclusive"):
+        yield "the first day included"
+    if clock.get("since", "accepted_at") != "accepted_at":
+        yield "from the person's request on"
+
+
+def _of_week(days: tuple[str, ...]) -> str:
+    first = _WEEK.index(days[0])
+    if len(days) > 2 and days == _WEEK[first : first + len(days)]:
+        return f"{_NAMES[days[0]]} to {_NAMES[days[-1]]}"
+    return ", ".join(_NAMES[day] for day in days)

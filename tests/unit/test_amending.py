@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import Entry, Extended, Ledger, Span, Wanted, Window
+from ledger import Entry, Extended, Ledger, NoticeStatus, Span, Wanted, Window
 from ledger.transitions import COUNTS, Progress, Verdict, after, judge
 from streams.events import Acknowledged, AckStatus, NoticesIssued, Outcome
 from streams.kinds import Action
@@ -63,7 +63,12 @@ def test_what_is_only_suppressed_stays_open_and_becomes_late(ledger: Ledger) -> 
 def test_and_is_done_once_it_is_deleted(ledger: Ledger) -> None:
     ledger.apply([REGISTERED, issued(), acknowledged(0, 1, outcome=SUPPRESSED), acknowledged(1, 1, told=70)])
     row = ledger.notices(["n-p-1"])["n-p-1"]
-    assert (row.status, row.outcome, row.completed_at, row.answered_first_at) == (DONE, DELETED, at(70), None)
+    assert (row.status, row.outcome, row.completed_at, row.answered_first_at) == (
+        NoticeStatus.COMPLETED,
+        DELETED,
+        at(70),
+        None,
+    )
     assert verdicts(ledger) == ["suppressed", "applied"]
     assert ledger.contradictions(None, None, 9) == []
     totals = ledger.report_summary(Span("p", at(0), at(1)), at(80)).totals
@@ -77,7 +82,7 @@ def test_to_stop_or_by_contract_it_is_the_answer(ledger: Ledger, action: Action)
     ledger.apply([acknowledged(0, 1, outcome=SUPPRESSED), acknowledged(1, 1, told=70)])
     row = ledger.notices(["n-p-1"])["n-p-1"]
     # It was done when it was suppressed; that it is deleted later takes nothing back, and makes it no later.
-    assert (row.status, row.outcome, row.completed_at) == (DONE, DELETED, at(2))
+    assert (row.status, row.outcome, row.completed_at) == (NoticeStatus.COMPLETED, DELETED, at(2))
     assert verdicts(ledger) == ["applied", "applied"]
     assert ledger.report_summary(Span("p", at(0), at(1)), at(80)).totals.all.answered_late == 0
 
@@ -100,7 +105,7 @@ def test_an_amended_answer_takes_the_place_of_the_one_before(ledger: Ledger) -> 
     ledger.apply([REGISTERED, issued(), acknowledged(0, 1)])
     ledger.apply([acknowledged(1, 1, REFUSED, None, told=90, amends="a backup is under legal hold")])
     row = ledger.notices(["n-p-1"])["n-p-1"]
-    assert (row.status, row.outcome, row.reason) == (REFUSED, None, "exempt")
+    assert (row.status, row.outcome, row.reason) == (NoticeStatus.REFUSED, None, "exempt")
     assert (row.completed_at, row.answered_first_at) == (at(90), at(2))
     assert words(ledger) == [
         "p says completed (deleted).",
@@ -128,7 +133,7 @@ def test_one_that_was_not_deleted_after_all_is_open_again(ledger: Ledger) -> Non
     ledger.apply([REGISTERED, issued(), acknowledged(0, 1)])
     ledger.apply([acknowledged(1, 1, outcome=SUPPRESSED, amends="the job had failed"), asks(2, 30)])
     row = ledger.notices(["n-p-1"])["n-p-1"]
-    assert (row.status, row.outcome, row.completed_at) == (WORKING, SUPPRESSED, None)
+    assert (row.status, row.outcome, row.completed_at) == (NoticeStatus.IN_PROGRESS, SUPPRESSED, None)
     assert verdicts(ledger) == ["applied", "reopened", "repeated"]
     # Since it is open, more time may be asked for.
     assert row.extended_by == "ack-2"
@@ -148,7 +153,7 @@ def test_one_that_was_not_deleted_after_all_is_open_again(ledger: Ledger) -> Non
 def test_only_an_unexplained_change_contradicts(ledger: Ledger, second: Entry, verdict: str) -> None:
     ledger.apply([issued(), acknowledged(0, 1), second])
     assert verdicts(ledger) == ["applied", verdict]
-    assert status(ledger, "n-p-1") is ledger.notices(["n-p-1"])["n-p-1"].status.COMPLETED
+    assert status(ledger, "n-p-1") is NoticeStatus.COMPLETED
     assert len(ledger.contradictions(None, None, 9)) == (verdict == "contradiction")
 
 
@@ -156,7 +161,7 @@ def test_a_contradiction_to_what_was_opened_again_is_listed(ledger: Ledger) -> N
     ledger.apply([issued(), acknowledged(0, 1), acknowledged(1, 1, REFUSED, None)])
     ledger.apply([acknowledged(2, 1, outcome=SUPPRESSED, amends="the job had failed")])
     (found,) = ledger.contradictions(None, None, 9)
-    assert (found.stands, found.stands_outcome, found.stands_since) == (WORKING, SUPPRESSED, None)
+    assert (found.stands, found.stands_outcome, found.stands_since) == (NoticeStatus.IN_PROGRESS, SUPPRESSED, None)
 
 
 ANSWERS: list[tuple[AckStatus, Outcome | None]] = [

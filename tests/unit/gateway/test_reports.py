@@ -114,7 +114,10 @@ async def report(gateway: Gateway, **query: Any) -> dict[str, Any]:
 def sums(rows: list[dict[str, Any]]) -> dict[str, int]:
     """Counted again, from the rows alone."""
     statuses = Counter("open" if row["status"] in OPEN else row["status"] for row in rows)
-    late = {name: sum(row[name] for row in rows) for name in ("overdue", "received_late", "answered_late")}
+    late = {
+        name: sum(row[name] for row in rows) for name in ("overdue", "received_late", "answered_late", "issued_late")
+    }
+    late["suppressed"] = sum((row["action"], row["outcome"]) == ("erase", "suppressed") for row in rows)
     names = ("completed", "refused", "open", "cancelled", "undeliverable")
     return {"asked": len(rows)} | {name: statuses[name] for name in names} | late
 
