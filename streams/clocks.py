@@ -19,7 +19,7 @@ An *inclusive* clock counts the day of the start as the first one. Spans of whol
 counted in days of the time zone then: `P45D` ends with the 45th day, of which the day of the start is the first. That
 reads the words of 11 CCR 7021(b), "the 45-day period will begin on the day that the business receives the request", as
 strictly as they can be read. Civil Code section 10 would exclude that day, which gives one day more. Which of the two
-holds is for your lawyers; the inclusive clock is never the later one.
+holds is for your lawyers; the inclusive one is on the safe side.
 
 A clock runs `since` the platform's acceptance of the toggle (`accepted_at`) or the person's own request
 (`occurred_at`). A deadline that has passed already when a notice is issued was missed by the platform: the partner has
@@ -184,7 +184,7 @@ class Clock(BaseModel):
         kind = _parsed(self.within).kind
         days = self.calendar is not None or self.time_zone != "UTC" or self.week is not None
         if kind == "span" and not self.inclusive and days:
-            raise ValueError("a calendar, a week and a time zone belong to months, business days or inclusive days")
+            raise ValueError("calendar, week and time zone belong to months or business days, or to an inclusive clock")
         if self.extension is not None and _parsed(self.extension).kind != kind:
             raise ValueError("an extension is of the same kind as what it extends")
         if self.inclusive and any(not _counts_days(each) for each in (self.within, self.extension) if each is not None):
@@ -304,8 +304,8 @@ def _counts_days(period: str) -> bool:
 
 def rules_in_words(clock: Mapping[str, Any]) -> Iterator[str]:
     """Of a clock as the API shows it: which days count, from when on."""
-    if clock.get("week"):
-        yield f"counting {_of_week(tuple(clock['week']))}"
+    if week := clock.get("week"):
+        yield f"counting {week if isinstance(week, str) else _of_week(tuple(week))}"
     elif "business" in str(clock["within"]) and not clock.get("calendar"):
         yield "Monday to Friday"
     if clock.get("inclusive"):
