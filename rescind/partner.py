@@ -44,8 +44,8 @@ class ReceivedNotice:
     `reminder` counts from 1; None for the notice itself. `datasets` are those in which the subject came to you, each
     with its version, as far as Rescind knows; the newest, and `datasets_count` of them in all. `rank` says which of two
     choices of a person is the newer, see `LastWords`; None where the notice comes from no choice. `legal_receive_by`
-    and `legal_complete_by` are dates by the person's request that had passed already when you were asked; the platform's
-    delay, not yours. With `suppression_completes` your contract lets `suppressed` complete an `erase`."""
+    and `legal_complete_by` are dates by the person's request that had passed when you were asked; the platform's delay,
+    not yours. With `suppression_completes` your contract lets `suppressed` complete an `erase`."""
 
     id: str
     action: str

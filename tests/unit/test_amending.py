@@ -164,6 +164,27 @@ def test_a_contradiction_to_what_was_opened_again_is_listed(ledger: Ledger) -> N
     assert (found.stands, found.stands_outcome, found.stands_since) == (NoticeStatus.IN_PROGRESS, SUPPRESSED, None)
 
 
+def test_what_the_platform_was_late_with_is_its_own(ledger: Ledger) -> None:
+    ledger.apply([REGISTERED, issued(legal_receive_by=at(-90), legal_complete_by=at(-30))])
+    (told,) = [each.summary for each in ledger.timeline("user:1") if each.kind == "issued_late"]
+    assert told == (
+        "By the person's request the time to take it (2026-01-01 10:30Z) and to complete it (2026-01-01 11:30Z) had"
+        " passed when the notice was issued: the platform was late. p has its time from then on."
+    )
+    row = ledger.notices(["n-p-1"])["n-p-1"]
+    assert (row.legal_receive_by, row.legal_complete_by, row.complete_by) == (at(-90), at(-30), at(60))
+    lag = ledger.lag(at(5))[0]
+    assert (lag.overdue, lag.state) == (0, "OK")
+    page = ledger.report_page(Span("p", at(0), at(1)), at(5), None, 9)
+    assert [(each.issued_late, each.overdue) for each in page.rows] == [(True, False)]
+    assert ledger.report_summary(Span("p", at(0), at(1)), at(5)).totals.all.issued_late == 1
+    closeup = ledger.closeup("p", at(5), Window.DAY)
+    assert closeup is not None
+    assert closeup.funnel.issued_late == 1
+    # Nothing is due of it before its own time comes near.
+    assert ledger.due(at(7), None, 9).reached == {}
+
+
 ANSWERS: list[tuple[AckStatus, Outcome | None]] = [
     (AckStatus.RECEIVED, None), (WORKING, None), (DONE, DELETED), (DONE, SUPPRESSED), (DONE, NOT_FOUND),
     (DONE, Outcome.ALREADY_DELETED), (REFUSED, None),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import runpy
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -373,3 +376,18 @@ def test_a_callback_is_signed_as_standard_webhooks_asks() -> None:
 def test_only_the_signing_secret_signs_a_callback(key: str) -> None:
     with pytest.raises(InvalidSignature):
         callback(key, "cb_1", [], NOW)
+
+
+def test_the_example_answers_what_a_newer_choice_has_replaced_with_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered = tmp_path / "acme.json"
+    registered.write_text(json.dumps({"url": "http://127.0.0.1:1/", "signing_secret": SECRET, "signing_keys": []}))
+    monkeypatch.setattr(sys, "argv", ["partner.py", str(registered)])
+    answer = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "partner.py"))["answer"]
+    resume, erase = heard("resume", "2"), heard("erase", "1")
+    assert answer(resume) == {"id": "resume-2", "status": "completed", "outcome": "resumed"}
+    for _ in range(2):
+        assert answer(erase) == {"id": "erase-1", "status": "received"}
+        assert answer(resume)["status"] == "completed"
+    assert capsys.readouterr().out == "resume user:1 for ai\n"
