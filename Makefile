@@ -47,7 +47,8 @@ unit: $(VENV)/.dev
 picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a running demo
 	@$(BIN)/python docs/picture.py
 
-soak: $(VENV)/.dev ## Kill workers on a real Kafka for ten minutes, and live through a busy month
+soak: $(VENV)/.dev ## Kill the service under load, and workers on a real Kafka, for half an hour, and live through a busy month
+	@CAMPAIGN_KILLS=146 $(BIN)/pytest tests/e2e/test_campaign.py -k turns_nobody
 	@SOAK_ROUNDS=12 $(BIN)/pytest tests/e2e/test_kafka.py -k killed --timeout 1800
 	@MONTH_TOGGLES=60000 $(BIN)/pytest tests/unit/test_month.py --timeout 1800
 

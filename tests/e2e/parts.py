@@ -8,7 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.fernet import Fernet
+
 from rescind.launching import Launch, ServiceProcess
+from streams.log import provision
+from streams.provisioning import Choices
+from streams.settings import Settings
 from tests.e2e.world import ENVIRONMENT, World
 
 Part = Literal["worker", "ledger", "gateway"]
@@ -63,3 +68,13 @@ async def parts(data_dir: Path, environment: Mapping[str, str] | None = None) ->
         yield made
     finally:
         await made.close()
+
+
+@asynccontextmanager
+async def on_kafka(directory: Path, address: str, **more: str) -> AsyncIterator[Parts]:
+    """The same on a Kafka whose topics are made first. `more` are settings by their names."""
+    log = f"kafka://{address}"
+    await asyncio.to_thread(provision, Settings(log=log), Choices(), change=True)
+    settings = {"RESCIND_LOG": log, "RESCIND_SEALING_KEY": Fernet.generate_key().decode(), **more}
+    async with parts(directory / "data", settings) as here:
+        yield here

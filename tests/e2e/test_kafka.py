@@ -9,23 +9,17 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from agents.app import GROUP
 from rescind.client import ApiError, Client
 from rescind.importing import Import, Options
 from rescind.simulated import Behaviour
-from streams.log import provision
-from streams.provisioning import Choices
-from streams.settings import Settings
 from streams.topics import NOTICES
 from tests.e2e.model import FILE, model_of
-from tests.e2e.parts import Parts, parts
+from tests.e2e.parts import Parts, on_kafka
 from tests.e2e.test_lifecycle import rescind
 from tests.e2e.test_real_opt_outs import CAST, check_stories
 from tests.e2e.world import PATIENCE, Cast, all_acknowledged, all_settled
@@ -39,15 +33,6 @@ PAUSE = 10.0
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))
 HEALTHY = {"reply": Cast(("ai",)), "single": Cast(("ai",), batch_size=1)}
 FLAKY = {"flaky": Cast(("ai",), Behaviour(refuse_one_of=3))}
-
-
-@asynccontextmanager
-async def on_kafka(tmp_path: Path, address: str, **more: str) -> AsyncIterator[Parts]:
-    log = f"kafka://{address}"
-    await asyncio.to_thread(provision, Settings(log=log), Choices(), change=True)
-    settings = {"RESCIND_LOG": log, "RESCIND_SEALING_KEY": Fernet.generate_key().decode(), **more}
-    async with parts(tmp_path / "data", settings) as here:
-        yield here
 
 
 class Load:

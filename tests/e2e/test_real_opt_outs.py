@@ -80,7 +80,7 @@ async def test_every_opt_out_survives_ten_kills(tmp_path: Path, file: Path, mode
                     await asyncio.sleep(chance.uniform(0.0, 0.8))
                     await here.service.kill()
                     if chance.random() < 0.3:
-                        await _die_while_starting(here, chance.uniform(0.0, 2.0))
+                        await here.die_while_starting(chance.uniform(0.0, 2.0))
                     await here.start()
             finally:
                 gate.open(everything=True)
@@ -157,16 +157,6 @@ class _Gate:
         self._handed_on += len(ids)
         self.accepted |= set(ids)
         return ids
-
-
-async def _die_while_starting(here: World, after: float) -> None:
-    starting = asyncio.create_task(here.start())
-    await asyncio.wait([starting], timeout=after)
-    if starting.done():
-        await here.service.kill()
-    else:
-        starting.cancel()  # kills the process
-        await asyncio.wait([starting])
 
 
 def _ledger(here: World, sql: str) -> set[str]:

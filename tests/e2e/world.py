@@ -52,6 +52,16 @@ class World:
         self.platform_key = self._service.platform_key or self.platform_key
         return self._service
 
+    async def die_while_starting(self, after: float) -> None:
+        """Start the service, and kill it so many seconds later, whether it is ready by then or not."""
+        starting = asyncio.create_task(self.start())
+        await asyncio.wait([starting], timeout=after)
+        if starting.done():
+            await (await starting).kill()
+        else:
+            starting.cancel()  # kills the process
+            await asyncio.wait([starting])
+
     @property
     def service(self) -> ServiceProcess:
         assert self._service is not None
@@ -68,12 +78,17 @@ class World:
             partner = self.partners[identity] = SimulatedPartner(identity, part.behaviour)
             partner.bind()
             wanted = {"id": identity, "name": identity, "url": partner.url, "purposes": part.purposes}
-            made = await asyncio.to_thread(self._add, wanted | {"batch_size": part.batch_size})
+            made = await self.add(wanted | {"batch_size": part.batch_size})
             await partner.open(self.url, made["signing_secret"], made["api_key"])
 
-    def _add(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        with self.operator() as client:
-            return client.add_partner(wanted)
+    async def add(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Register a partner. What that gave."""
+
+        def add() -> dict[str, Any]:
+            with self.operator() as client:
+                return client.add_partner(wanted)
+
+        return await asyncio.to_thread(add)
 
     async def until(self, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the service's own account of its lag says so. The account."""
