@@ -129,6 +129,16 @@ def test_or_from_the_request_by_each_clock() -> None:
     assert notice.issued_at == NOON
 
 
+def test_what_nobody_was_asked_in_time_is_not_the_partner_s_delay() -> None:
+    """It was accepted, and the service was down for half an hour before it could issue the notice."""
+    now = NOON + timedelta(minutes=30)
+    clocks = {"erase": {"receive": "PT1M", "complete": "PT1H"}}
+    ((_, notice),) = notices_for(deletion(), [partner(clocks=clocks)], now=now)
+    assert (notice.receive_by, notice.legal_receive_by) == (now + timedelta(minutes=1), NOON + timedelta(minutes=1))
+    assert (notice.complete_by, notice.legal_complete_by) == (NOON + timedelta(hours=1), None)
+    assert notices_for(deletion(), [partner()]).__next__() == notices_for(deletion(), [partner()], now=NOON).__next__()
+
+
 @pytest.mark.parametrize("completes", [True, False])
 def test_a_contract_travels_with_what_is_to_be_erased(completes: bool) -> None:
     registered = partner(suppression_completes=completes)
