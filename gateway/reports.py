@@ -51,10 +51,12 @@ class ReportQuery(BaseModel):
 
 
 class ReportedNotice(BaseModel):
-    """`words` are the partner's own, where it refused. The answer that counts came at `completed_at`, be it done or
-    refused; where it took the place of an earlier one, the first came at `answered_first_at`. An open notice whose
-    outcome is `suppressed` is one to erase, of which the data is still there. `issued_late` is the platform's own: it
-    issued the notice after `legal_receive_by` or `legal_complete_by`, the dates by the person's request."""
+    """`words` are the partner's own, where it refused or does not take the notice; of one that was discarded they say
+    by whom and why. The answer that counts came at `completed_at`, be it done or refused; where it took the place of an
+    earlier one, the first came at `answered_first_at`. `parked` is one that waits to be sent again, from `retry_at` on.
+    An open notice whose outcome is `suppressed` is one to erase, of which the data is still there. `issued_late` is the
+    platform's own: it issued the notice after `legal_receive_by` or `legal_complete_by`, the dates by the person's
+    request."""
 
     notice: str
     subject: str
@@ -75,7 +77,10 @@ class ReportedNotice(BaseModel):
     answered_late: bool
     overdue: bool
     undeliverable_at: datetime | None
+    parked: bool
+    retry_at: datetime | None
     cancelled_at: datetime | None
+    cancelled_because: str | None
     answered_first_at: datetime | None
     suppression_completes: bool
     legal_receive_by: datetime | None
@@ -93,7 +98,7 @@ _OF_ROW = [
 
 class Report(BaseModel):
     """`totals` come behind the notices, of which they are the sums: `asked` is `completed` + `refused` + `open` +
-    `cancelled` + `undeliverable`."""
+    `cancelled`."""
 
     partner: str
     name: str

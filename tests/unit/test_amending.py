@@ -91,13 +91,13 @@ def test_the_setting_counts_as_it_was_when_the_notice_was_issued(ledger: Ledger)
     now = partner().model_copy(update={"suppression_completes": True})
     ledger.apply([entry("partners", 0, "r", now), issued(), acknowledged(0, 1, outcome=SUPPRESSED)])
     assert status(ledger, "n-p-1") == "in_progress"
-    (again,) = ledger.whole(["n-p-1"])
+    (again,) = ledger.askable(["n-p-1"]).notices
     assert again.suppression_completes is None
 
 
 def test_a_notice_that_is_issued_again_says_all_that_it_said(ledger: Ledger) -> None:
     ledger.apply([issued(suppression_completes=True, legal_receive_by=at(-9), legal_complete_by=at(-5))])
-    (again,) = ledger.whole(["n-p-1"])
+    (again,) = ledger.askable(["n-p-1"]).notices
     assert (again.suppression_completes, again.legal_receive_by, again.legal_complete_by) == (True, at(-9), at(-5))
 
 
