@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from agents.alerting import Alerts
+from agents.connectivity import Connectivity, report
 from agents.consent import add_consent
 from agents.deadlines import Deadlines, add_deadlines
 from agents.delivery import Courier
@@ -49,6 +50,8 @@ class Parts:
     #: Is deletion asked only of those who were given something?
     disclosed: bool = False
     tracing: Tracing = OFF
+    #: Whether partners are away or this host is; of all lanes of the process together.
+    connectivity: Connectivity = field(default_factory=Connectivity)
 
 
 def acting_app(parts: Parts) -> Any:
@@ -60,13 +63,26 @@ def acting_app(parts: Parts) -> Any:
     async def follow_partners() -> None:
         await directory.run(parts.log)
 
+    @app.task
+    async def report_own_trouble() -> None:
+        await report(parts.connectivity)
+
     if parts.follows:
 
         @app.task
         async def follow_disclosures() -> None:
             await parts.disclosures.run(parts.log)
 
-    courier = Courier(parts.log, directory, parts.sender, parts.sealer, parts.clock, parts.backoff, parts.tracing)
+    courier = Courier(
+        parts.log,
+        directory,
+        parts.sender,
+        parts.sealer,
+        parts.clock,
+        parts.backoff,
+        parts.tracing,
+        parts.connectivity,
+    )
     add_consent(app, parts.log, parts.clock, parts.tracing)
     add_fanout(
         app,

@@ -111,6 +111,13 @@ class Client:
             raise self._stranger("no counts")
         return page
 
+    def try_partner(self, partner: str) -> dict[str, Any]:
+        """Try a partner now: how many notices are `waiting` for it, and `next_attempt_at`, when it would have been."""
+        tried = self._object("POST", f"/v1/partners/{_segment(partner)}/try")
+        if not isinstance(tried.get("waiting"), int):
+            raise self._stranger("no count")
+        return tried
+
     def test_partner(self, partner: str) -> dict[str, Any]:
         """What came of an event that was sent right now. Takes as long as the partner may take to answer."""
         trial = self._object("POST", f"/v1/partners/{_segment(partner)}/test")

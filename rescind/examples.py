@@ -93,6 +93,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rescind partners replay acme --from 2026-01-01T00:00:00Z --dry-run",
         "rescind partners replay acme --from 2026-01-01T00:00:00Z --to 2026-01-02T00:00:00Z",
     ),
+    "partners try": ("rescind partners try acme",),
     "partners test": ("rescind partners test acme",),
     "dead-letters": ("rescind dead-letters list",),
     "dead-letters list": ("rescind dead-letters list --theirs --partner acme", "rescind dead-letters list --ours"),

@@ -678,6 +678,7 @@ class Act(StrEnum):
     UNDRAIN = "undrain"
     ROTATE = "rotate"
     REMOVE = "remove"
+    TRY = "try"
     REPLAY = "replay"
     REDRIVE = "redrive"
     DISCARD = "discard"

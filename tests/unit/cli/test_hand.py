@@ -26,7 +26,7 @@ def asked(service: FakeService) -> list[Any]:
     [
         (["pause", "acme"], {"status": "paused"}, "acme is paused: "),
         (["pause", "acme", "--reason", "r"], {"status": "paused", "status_reason": "r"}, "acme is paused: "),
-        (["resume", "acme"], {"status": "active"}, "acme is active\n"),
+        (["resume", "acme"], {"status": "active"}, "acme is active: what waits for it is tried now\n"),
         (["suspend", "acme", "--reason", "r"], {"status": "suspended", "status_reason": "r"}, "acme is suspended: "),
         (["drain", "acme"], {"draining": True}, "acme is draining: "),
         (["drain", "acme", "--undo"], {"draining": False}, "acme hears of choices again; "),
@@ -47,13 +47,43 @@ def test_who_resumes_a_draining_partner_is_told_that_it_still_is(ask: Run, servi
     draining = ACME | {"draining_since": "2026-01-01T12:00:00Z"}
     service.answers["PATCH", "/v1/partners/acme"] = Answer(200, draining)
     lines = ask("partners", "resume", "acme").out.splitlines()
-    assert lines == ["acme is active", "It is draining since 2026-01-01 12:00:00Z, and hears of no choice made since."]
+    assert lines == [
+        "acme is active: what waits for it is tried now",
+        "It is draining since 2026-01-01 12:00:00Z, and hears of no choice made since.",
+    ]
     assert len(ask("partners", "drain", "acme").out.splitlines()) == 1
 
 
 def test_nobody_is_suspended_without_a_reason(ask: Run, service: FakeService) -> None:
     assert "--reason" in failed(ask("partners", "suspend", "acme"))
     assert service.asked == []
+
+
+# -- tried now
+
+
+@pytest.mark.parametrize(
+    ("waiting", "again", "said"),
+    [
+        (0, None, "nothing waits for acme\n"),
+        (1, None, "acme is tried now: 1 notice waits\n"),
+        (
+            1204,
+            "2026-01-01T13:30:00Z",
+            "acme is tried now: 1,204 notices wait; the next attempt would have been at 2026-01-01 13:30:00Z\n",
+        ),
+    ],
+)
+def test_a_partner_is_tried_now(ask: Run, service: FakeService, waiting: int, again: str | None, said: str) -> None:
+    tried = {"partner": "acme", "waiting": waiting, "next_attempt_at": again}
+    service.answers["POST", "/v1/partners/acme/try"] = Answer(200, tried)
+    assert ask("partners", "try", "acme") == Ran(0, said, "")
+    assert json.loads(ask("partners", "try", "acme", "--json").out) == tried
+
+
+def test_one_that_is_paused_is_not_tried(ask: Run, service: FakeService) -> None:
+    service.next.append(Answer(409, problem("acme is paused, so nothing is sent to it")))
+    assert failed(ask("partners", "try", "acme")) == "acme is paused, so nothing is sent to it"
 
 
 # -- replay

@@ -92,6 +92,29 @@ async def test_pause_and_resume_ask_first_and_say_who_did_it(gateway: Gateway, o
     ]
 
 
+async def test_a_partner_is_tried_now_from_its_page_and_from_the_board(gateway: Gateway, operator: Operator) -> None:
+    gateway.issued(1)
+    for attempt in range(3):
+        failed(gateway, attempt=attempt + 1)
+    asked = await operator.post(f"{PARTNER}/try")
+    assert "Try ACME now?" in asked.text
+    answer = await operator.sure(f"{PARTNER}/try")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PARTNER}?said=tried")
+    page = await operator.get(answer.headers["location"])
+    assert "What waits is tried now." in page.words
+    assert "try operator" in page.words
+    assert [(act.act, act.partner) for act in acts(gateway)] == [(Act.TRY, "acme")]
+    board = (await gateway.http.get("/dashboard")).text
+    assert 'form="act" formaction="/dashboard/partners/acme/try" aria-label="Try now: ACME"' in board
+    assert re.search(r'<form id="act" method="post"><input type="hidden" name="token"', board)
+
+
+async def test_one_that_is_paused_cannot_be_tried(gateway: Gateway, operator: Operator) -> None:
+    await operator.sure(f"{PARTNER}/pause")
+    assert "/try" not in (await gateway.http.get(PARTNER)).text
+    problem(await operator.post(f"{PARTNER}/try", confirmed="yes"), 409, "not-active")
+
+
 async def test_a_test_event_is_explained(gateway: Gateway, operator: Operator) -> None:
     page = Outline((await operator.sure(f"{PARTNER}/test")).text)
     assert "A notice would have been taken" in page.words
