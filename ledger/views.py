@@ -200,8 +200,8 @@ class Became(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What became of a notice that was issued again. `words` are the partner's, where it did not take it, and
-    `retry_at` is when it is tried again, if it is parked."""
+    """What became of a notice that was issued again. `words` are the partner's, where it did not take it, or takes
+    nothing right now, and `retry_at` is when it is tried again, if it is parked."""
 
     notice_id: str
     outcome: Became

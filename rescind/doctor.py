@@ -195,6 +195,7 @@ def diagnose(found: Found) -> list[Finding]:
         *_of_files(found),
         *_of_sealing(found),
         *_of_ledger(found),
+        *_of_dead_letters(found),
         *_of_archives(found),
         *_of_lanes(found),
         *_of_partners(found),
@@ -285,6 +286,17 @@ def _of_ledger(found: Found) -> Iterator[Finding]:
     behind = sum(max(0, _end(log, at) - ledger.offsets.get(at, 0)) for at in _projected(log))
     if behind and LEDGER not in found.users:
         yield Finding(Level.FINE, "ledger", f"the ledger has {behind} records still to read at the next start")
+
+
+def _of_dead_letters(found: Found) -> Iterator[Finding]:
+    """What partners do not take, though they take others. It is open: its clocks run."""
+    for partner, (refused, parked) in ({} if found.ledger_state is None else found.ledger_state.held).items():
+        if refused:
+            text = f"{partner} refuses {refused} for good, and nobody has redriven or discarded them"
+            yield Finding(Level.ATTENTION, "dead letters", f"{text}: `rescind dead-letters list`")
+        if parked:
+            text = f"{partner} does not take {parked}, which are tried again: `rescind dead-letters list`"
+            yield Finding(Level.FINE, "dead letters", text)
 
 
 def _of_archives(found: Found) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ from streams.sealing import Sealer
 from streams.settings import Settings
 from streams.signing import Scheme
 from streams.topics import DELIVERIES, NOTICES, PARTNERS, TOGGLES
+from tests.unit.test_ledger import discarded, issued, parked, refused
 
 NOW, DAY = datetime.now(UTC), timedelta(days=1)
 LANE = TopicPartition(NOTICES.name, 3)
@@ -110,6 +111,23 @@ def test_what_it_looks_at_it_leaves_as_it_is(place: Place) -> None:
     assert {name: after[name] for name in before if "-" not in name} == {
         name: content for name, content in before.items() if "-" not in name
     }
+
+
+def test_what_a_partner_refuses_for_good_is_for_somebody_to_look_at(place: Place) -> None:
+    ledger = Ledger.open(place.settings.ledger_path)
+
+    def held() -> list[tuple[Level, str]]:
+        # The log does not have what only the ledger was told here.
+        return [(each.level, each.text.partition(",")[0]) for each in place.findings() if each.what == "dead letters"]
+
+    assert held() == []
+    ledger.apply([issued(0, 1, 2, 3), parked(0, 1, 0)])
+    assert held() == [(Level.FINE, "p does not take 1")]
+    ledger.apply([refused(1, 2, 0), refused(2, 3, 0)])
+    assert held() == [(Level.ATTENTION, "p refuses 2 for good"), (Level.FINE, "p does not take 1")]
+    ledger.apply([discarded(0, 1, 2, 3)])
+    assert held() == []
+    ledger.close()
 
 
 def test_it_looks_beside_a_running_service_and_says_who(place: Place) -> None:
