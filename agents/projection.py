@@ -28,12 +28,14 @@ from streams.events import (
     Data,
     DeletionRequested,
     MessagePoisoned,
+    NoticeParked,
     NoticesIssued,
     NoticesSuperseded,
     NoticeUndeliverable,
     OperatorActed,
     Partner,
     PartnerSuspended,
+    PartnerTried,
     ReplyAcknowledged,
     StatementReceived,
 )
@@ -69,11 +71,13 @@ EXPECTED: tuple[type[Data], ...] = (
     DeletionRequested,
     Partner,
     PartnerSuspended,
+    PartnerTried,
     NoticesIssued,
     BatchDelivered,
     BatchFailed,
     NoticesSuperseded,
     NoticeUndeliverable,
+    NoticeParked,
     MessagePoisoned,
     OperatorActed,
     DeadlineReached,
@@ -145,7 +149,8 @@ def add_projection(app: Any, log: Log, recorder: Recorder, clock: Clock) -> None
     @app.task
     async def keep_up() -> None:
         while True:
-            await move_on(log.handled(app))
+            if handled := log.handled(app):
+                await move_on(handled)
             await asyncio.sleep(_LOOK_AGAIN)
 
     # Else a ledger that starts again would miss records between its end and the first that it is given.

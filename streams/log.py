@@ -56,6 +56,11 @@ class Log(ABC):
     async def partitions(self, topic: str) -> int:
         """See `streams.records.Appender`."""
 
+    async def check_writable(self) -> None:
+        """Raises `LogUnavailable` where it is known that records would not be taken, as on a full disk. An engine that
+        cannot tell without appending says nothing."""
+        return
+
     def hold(self, app: Any, *topics: str) -> None:  # noqa: B027 - most engines need not know
         """The app goes through these topics by steps that are one (`once`). Say so before it starts: where partitions
         move between processes, the former holder of one must be shut out before the next holder reads it."""
