@@ -158,8 +158,10 @@ class Receiver:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        body = json.dumps({"results": [_result(word, conduct) for word in words]}) if conduct.replies else ""
-        response = web.Response(status=conduct.status, text=body, content_type="application/json")
+        response = web.Response(status=conduct.status)
+        if conduct.replies and conduct.status < 300:
+            response.text = json.dumps({"results": [_result(word, conduct) for word in words]})
+            response.content_type = "application/json"
         # By hand, to know that it went out: whoever asked may be dead by now.
         try:
             await response.prepare(request)
