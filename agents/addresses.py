@@ -22,6 +22,10 @@ class UnsafeAddress(RescindError):
     """A partner's host is, or resolves to, an address that is not public."""
 
 
+class ResolverSilent(socket.gaierror):
+    """The resolver answers nothing, whatever it is asked."""
+
+
 def check(url: URL, permits: Permits) -> None:
     """Refuse a URL in the clear, and a host that is an IP address and not permitted. aiohttp asks no resolver for
     those, nor for what only looks like one: `127.1` and `2130706433` are loopback to the system, so they are

@@ -44,6 +44,10 @@ class Breaker:
         """The partner is there."""
         self.failures, self.probing = 0, False
 
+    def tried_now(self) -> None:
+        """The partner has changed, or somebody wants it to be tried: the next attempt may begin at once."""
+        self.retry_at = 0.0
+
     def abandoned(self) -> None:
         """The attempt was given up before it ended, and tells nothing."""
         self.probing = False

@@ -9,6 +9,7 @@ import socket
 import ssl
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -29,6 +30,8 @@ _reply_cap: ContextVar[int] = ContextVar("reply_cap")
 
 #: Whom the attempt of this task goes to.
 peer: ContextVar[str | None] = ContextVar("peer", default=None)
+#: Whether that was by a connection that was made for it, and not by one that was there.
+dialled: ContextVar[bool] = ContextVar("dialled", default=False)
 
 
 def allow_reply(request: int) -> int:
@@ -61,11 +64,16 @@ class Connector(aiohttp.TCPConnector):
         )
         handler: type[ResponseHandler] = _Bounded
         self._factory = functools.partial(handler, asyncio.get_running_loop())
+        #: Connections that have carried a request.
+        self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         connection = await super().connect(*args, **kwargs)
         name = None if connection.transport is None else connection.transport.get_extra_info("peername")
         peer.set(f"{name[0]}:{name[1]}" if name else None)
+        if connection.protocol is not None:
+            dialled.set(connection.protocol not in self._used)
+            self._used.add(connection.protocol)
         return connection
 
 

@@ -1,70 +1,86 @@
 """The courier takes what stands in lanes to partners, until they have it.
 
 A lane's committed offset is the partner's progress. A partner that is down does not advance, and nobody else waits
-for it.
+for it. One notice that its partner does not take holds up nobody either: it is parked, see `agents.bisection`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from collections.abc import Collection, Coroutine, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from agents import reports
-from agents.breaking import Breaker
+from agents.attempts import Attempts, LeftOut, Oversized, Removed, Tried, monotonic
+from agents.bisection import Bisection, Then, bisection_of
+from agents.channels import endpoint_of
+from agents.connectivity import Connectivity
 from agents.consuming import append_until_durable
 from agents.directory import Directory
-from agents.judging import Verdict, judge
-from agents.limiting import Bucket
-from agents.parcels import Batch, Parcel
-from agents.retrying import Attempt, Backoff, next_delay
-from agents.tracing import attempt
-from agents.webhooks import Answer, Payload, Sender
+from agents.judging import ALIKE, AttemptVerdict, blames, is_undeliverable, parked_wait
+from agents.parcels import Batch, Parcel, Place
+from agents.retrying import Backoff
+from agents.webhooks import Sender
 from streams.clock import Clock
-from streams.events import Partner, PartnerStatus
-from streams.keyring import live_secrets
+from streams.events import Failing, Partner
+from streams.kinds import Action
 from streams.records import Appender, Record
-from streams.sealing import SealBroken, Sealer
+from streams.sealing import Sealer
 from streams.tracing import OFF, Tracing
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a partner's change may take to reach a lane that is being delivered.
-_DIRECTORY_AGE = 0.1
+#: Seconds from an attempt to one at a notice that has just arrived, at most.
+_MOST_BETWEEN_ARRIVALS = 60.0
 
 
-@dataclass(slots=True)
-class _Standing:
-    """What all lanes of a partner know together."""
+class Hold(Protocol):
+    """What a lane does for the delivery of one of its batches."""
 
-    breaker: Breaker = field(default_factory=Breaker)
-    #: By lane: lanes may be at different workers, so each has its share of the rate.
-    buckets: dict[int, Bucket] = field(default_factory=dict)
-    in_flight: int = 0
-    #: Notices that it refused since it last took one.
-    refused: int = 0
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    def reversed(self, parcel: Parcel) -> Collection[str]:
+        """The ids of those notices of a parcel that are not worth sending any more, as far as the lane knows now."""
+        ...
 
-    def move(self) -> None:
-        self.moved.set()
-        self.moved = asyncio.Event()
+    def ahead(self, start: int = 0) -> Iterable[Parcel]:
+        """Notices further on in the lane, from offset `start` on, in order, each alone."""
+        ...
+
+    def end(self) -> int:
+        """The offset from which on nothing has come into the lane yet, as far as it knows."""
+        ...
+
+    async def arrival(self) -> None:
+        """Wait until something comes into the lane."""
+        ...
+
+    async def keep(self, records: Sequence[Record], settled: Collection[Place]) -> None:
+        """Return when the records are durable, and with them that nothing is to be sent any more of these places:
+        whoever holds the lane next sends nothing of them either."""
+        ...
 
 
-#: The ids of those notices of a batch that a later one reverses, as far as the lane knows now.
-ReversedByNow = Callable[[], frozenset[str]]
+class Alone:
+    """A hold where nothing is known of the rest of a lane."""
 
+    def __init__(self, appender: Appender) -> None:
+        self._appender = appender
 
-def _nothing() -> frozenset[str]:
-    return frozenset()
+    def reversed(self, parcel: Parcel) -> Collection[str]:
+        return ()
 
+    def ahead(self, start: int = 0) -> Iterable[Parcel]:
+        return ()
 
-def _some(*parcels: Parcel) -> list[Parcel]:
-    return [parcel for parcel in parcels if parcel.count]
+    def end(self) -> int:
+        return 0
+
+    async def arrival(self) -> None:
+        await asyncio.Event().wait()
+
+    async def keep(self, records: Sequence[Record], settled: Collection[Place]) -> None:
+        await append_until_durable(self._appender, records)
 
 
 class Courier:
@@ -79,217 +95,220 @@ class Courier:
         clock: Clock,
         backoff: Backoff,
         tracing: Tracing = OFF,
+        connectivity: Connectivity | None = None,
     ) -> None:
-        self._appender = appender
         self._directory = directory
-        self._sender = sender
-        self._sealer = sealer
-        self._clock = clock
-        self._backoff = backoff
-        self._tracing = tracing
-        self._standings: dict[str, _Standing] = {}
+        self._attempts = Attempts(appender, directory, sender, sealer, clock, backoff, tracing, connectivity)
 
     def partner(self, identity: str) -> Partner | None:
         """As it is known right now."""
         return self._directory.get(identity)
 
-    async def deliver(self, batch: Batch, reversed_by_now: ReversedByNow = _nothing) -> list[Record]:
-        """Return when the partner has taken the batch, or has refused what it did not take, or is removed: with what
-        must be durable before the batch counts as done. What is reversed before an attempt is left out."""
-        partner = await self._addressee(batch.partner)
-        if partner is None:
-            return self._dropped(batch)
-        left = deque(batch.parcels(partner.batch_size))
-        not_taken: list[str] = []
-        last: tuple[Answer, int] | None = None
-        records: list[Record] = []
-        while left:
-            # What is to follow may take hours, if the partner goes down meanwhile.
-            await self._keep(records)
-            records = []
-            parcel = left.popleft()
-            settled = await self._settle(parcel, reversed_by_now)
-            if settled is None:
-                return self._dropped(batch)
-            now = self._clock()
-            if isinstance(settled, frozenset):
-                not_taken += settled
-                records = [reports.superseded(batch, settled, now)]
-                left.extendleft(_some(parcel.without(settled)))
-                continue
-            verdict, answer, attempt = settled
-            if verdict is Verdict.HALVE:
-                left.extendleft(_some(*reversed(parcel.halves())))
-            elif verdict is Verdict.REFUSED:
-                not_taken += [notice.id for notice in parcel.notices]
-                records = [reports.undeliverable(parcel, answer, now)]
-            else:
-                last = (answer, attempt)
-                records = reports.acknowledged(parcel, answer.items, now)
-        if last is not None:
-            records.insert(0, reports.delivered(batch, *last, not_taken, self._clock()))
-        return records
+    async def deliver(self, batch: Batch, hold: Hold) -> list[Record]:
+        """Return when each notice of the batch was taken, is left out or parked, or the partner is removed: with what
+        must be durable before the batch counts as done."""
+        return await _or_drop(batch, _Delivery(self._attempts, batch, hold).deliver())
 
-    async def _keep(self, records: Sequence[Record]) -> None:
-        if records:
-            await append_until_durable(self._appender, records)
+    async def retry(self, batch: Batch, failing: Failing, hold: Hold) -> list[Record]:
+        """The same for one notice that was parked. It holds up nobody: what fails for its own fault is parked again."""
+        return await _or_drop(batch, _Delivery(self._attempts, batch, hold).retry(failing))
 
-    async def _settle(
-        self, parcel: Parcel, reversed_by_now: ReversedByNow
-    ) -> tuple[Verdict, Answer, int] | frozenset[str] | None:
-        """Try until there is a verdict that ends it, or some of it is to be left out: which. None if the partner is
-        removed."""
-        number = 0
-        payload: tuple[Partner, Payload] | None = None
-        while (partner := await self._addressee(parcel.batch.partner)) is not None:
-            standing = self._standings.setdefault(partner.id, _Standing())
-            if payload is None or payload[0] is not partner:
-                payload = (partner, self._payload(partner, parcel))
-                if len(payload[1].body) > partner.max_body_bytes and parcel.count > 1:
-                    return Verdict.HALVE, Answer(Attempt(None, "larger than the partner takes"), 0.0), number
-            if not (await self._turn(partner, standing) and await self._token(partner, standing, parcel.batch.lane)):
-                continue
-            gone = reversed_by_now().intersection(notice.id for notice in parcel.notices)
-            if gone:
-                return gone
-            number += 1
-            answer = await self._attempt(partner, standing, parcel, payload[1], number)
-            verdict = judge(answer.attempt, parcel.count, standing.refused)
-            if verdict is Verdict.RETRY:
-                await self._failed(partner, standing, parcel, answer, number)
-                continue
-            standing.breaker.answered()
-            standing.move()
-            reports.tell(parcel, answer, number, verdict, None)
-            if verdict is Verdict.SUSPEND:
-                await self._suspend(partner, standing, parcel, answer, number)
-                continue
-            standing.refused = standing.refused + 1 if verdict is Verdict.REFUSED else 0
-            return verdict, answer, number
-        return None
 
-    def _payload(self, partner: Partner, parcel: Parcel) -> Payload:
-        single = partner.batch_size == 1 and parcel.count == 1
-        return self._sender.payload(parcel.notices, single=single, gzip=partner.gzip)
-
-    async def _attempt(
-        self, partner: Partner, standing: _Standing, parcel: Parcel, payload: Payload, number: int
-    ) -> Answer:
-        try:
-            secrets = live_secrets(partner, self._sealer, self._clock())
-        except SealBroken as error:
-            # This partner's trouble alone: its lane waits, as for any failure, until it gets a new secret.
-            return Answer(Attempt(None, str(error)), 0.0)
-        standing.breaker.begin()
-        standing.in_flight += 1
-        ended = False
-        try:
-            with attempt(self._tracing, parcel, number) as attempted:
-                payload = attempted.onto(payload)
-                answer = await self._sender.send(partner.url, secrets, parcel.webhook_id, payload, self._clock())
-                attempted.answered(answer)
-            ended = True
-        finally:
-            standing.in_flight -= 1
-            if not ended:  # the lane goes to another worker
-                standing.breaker.abandoned()
-            standing.move()
-        return answer
-
-    async def _failed(self, partner: Partner, standing: _Standing, parcel: Parcel, answer: Answer, number: int) -> None:
-        now = self._clock()
-        jitter = random.random()  # noqa: S311 - jitter needs no cryptography
-        failures = max(number, standing.breaker.failures + 1)
-        delay = next_delay(answer.attempt, failures, self._backoff, jitter, now)
-        deadline = _monotonic() + delay
-        standing.breaker.failed(deadline)
-        standing.move()
-        again = now + timedelta(seconds=delay)
-        reports.tell(parcel, answer, number, Verdict.RETRY, again)
-        await append_until_durable(self._appender, [reports.failed(parcel, answer, number, now, again)])
-        await self._wait(partner, deadline)
-
-    async def _suspend(
-        self, partner: Partner, standing: _Standing, parcel: Parcel, answer: Answer, number: int
-    ) -> None:
-        now = self._clock()
-        gone = standing.refused == 0
-        words = answer.attempt.error or "no reason given"
-        reason = words if gone else f"it refused {standing.refused + 1} notices in a row, at last with: {words}"
-        log.error("partner %s is suspended: %s", partner.id, reports.discreet(reason, parcel))
-        standing.refused = 0
-        records = [
-            reports.failed(parcel, answer, number, now, None),
-            reports.suspended(partner, answer, reason, now),
-        ]
-        await append_until_durable(self._appender, records)
-        await self._directory.caught_up()
-
-    async def _addressee(self, partner_id: str) -> Partner | None:
-        """The partner, once it may be sent to; None if it is removed."""
-        await self._directory.caught_up(_DIRECTORY_AGE)
-        while True:
-            partner = self._directory.get(partner_id)
-            if partner is None or partner.status is PartnerStatus.REMOVED:
-                return None
-            if partner.status is PartnerStatus.ACTIVE:
-                return partner
-            await self._directory.changed()
-
-    async def _turn(self, partner: Partner, standing: _Standing) -> bool:
-        """Wait until an attempt may begin. False if the partner has changed meanwhile."""
-        while True:
-            if self._directory.get(partner.id) is not partner:
-                return False
-            wait = standing.breaker.wait(_monotonic())
-            full = partner.max_in_flight is not None and standing.in_flight >= partner.max_in_flight
-            if wait is None or full:
-                await self._either(standing)
-            elif wait > 0:
-                await self._pause(self._either(standing), wait)
-            else:
-                return True
-
-    async def _token(self, partner: Partner, standing: _Standing, lane: int) -> bool:
-        """Wait as long as the partner's rate asks. False if the partner has changed meanwhile."""
-        if partner.max_requests_per_second is None:
-            return True
-        share = partner.max_requests_per_second / len(partner.lanes)
-        bucket = standing.buckets.get(lane)
-        if bucket is None or bucket.rate != share:
-            bucket = standing.buckets[lane] = Bucket(share)
-        return await self._wait(partner, _monotonic() + bucket.take(_monotonic()))
-
-    async def _wait(self, partner: Partner, deadline: float) -> bool:
-        """Wait until then. False, and at once, if the partner has changed meanwhile."""
-        while self._directory.get(partner.id) is partner:
-            left = deadline - _monotonic()
-            if left <= 0:
-                return True
-            await self._pause(self._directory.changed(), left)
-        return False
-
-    async def _either(self, standing: _Standing) -> None:
-        """Wait for news of the partner, or from another of its lanes."""
-        waiting = [asyncio.ensure_future(each) for each in (standing.moved.wait(), self._directory.changed())]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-
-    async def _pause(self, news: Any, most: float) -> None:
-        """Wait for news, but not for ever."""
-        try:
-            async with asyncio.timeout(most):
-                await news
-        except TimeoutError:
-            return
-
-    def _dropped(self, batch: Batch) -> list[Record]:
+async def _or_drop(batch: Batch, delivery: Coroutine[Any, Any, list[Record]]) -> list[Record]:
+    try:
+        return await delivery
+    except Removed:
         log.warning("lane %d@%d is dropped: partner %s is removed or unknown", batch.lane, batch.first, batch.partner)
         return []
 
 
-def _monotonic() -> float:
-    return asyncio.get_running_loop().time()
+class _Delivery:
+    """A batch on its way. What was settled is kept before the next attempt, which may take hours."""
+
+    def __init__(self, attempts: Attempts, batch: Batch, hold: Hold) -> None:
+        self._attempts = attempts
+        self._batch = batch
+        self._hold = hold
+        self._records: list[Record] = []
+        self._settled: list[Parcel] = []
+        #: Is there anything among these that nobody may decide otherwise, once something behind it was sent?
+        self._decided = False
+        #: Notices that arrived while others waited, and were tried in vain.
+        self._arrived = 0
+
+    async def deliver(self) -> list[Record]:
+        partner = await self._attempts.addressee(self._batch.partner)
+        for parcel in self._batch.parcels(partner.batch_size):
+            await self._whole(parcel)
+        if self._decided:
+            await self._keep()
+        return self._records
+
+    async def retry(self, failing: Failing) -> list[Record]:
+        (parcel,) = self._batch.parcels(1)
+        number = 0
+        while True:
+            tried = await self._attempts.once(parcel, number + 1, self._hold.reversed)
+            if isinstance(tried, LeftOut):
+                self._leave_out(self._batch, tried.ids)
+                break
+            assert isinstance(tried, Tried)  # noqa: S101 - one notice cannot be halved
+            number = tried.number
+            if tried.verdict is AttemptVerdict.ACCEPTED:
+                self._took(tried)
+                break
+            if blames(tried.verdict):
+                self._park(tried, self._failed_again(tried, failing))
+                break
+            await self._attempts.wait(tried.partner, await self._attempts.failed(tried))
+        if self._decided:
+            await self._keep()
+        return self._records
+
+    async def _whole(self, parcel: Parcel) -> None:
+        """All of a parcel in one request, for as long as nothing says that one of its notices may be at fault."""
+        number, alike, last = 0, 0, None
+        while parcel.count:
+            await self._keep()
+            tried = await self._attempts.once(parcel, number + 1, self._hold.reversed)
+            if isinstance(tried, LeftOut):
+                self._leave_out(self._batch, tried.ids)
+                parcel = parcel.without(tried.ids)
+                continue
+            if isinstance(tried, Oversized):
+                for half in parcel.halves():
+                    await self._whole(half)
+                return
+            number = tried.number
+            if tried.verdict is AttemptVerdict.ACCEPTED:
+                self._took(tried)
+                return
+            how = (tried.verdict, tried.answer.attempt.status, tried.answer.attempt.fault)
+            alike, last = (alike + 1 if how == last else 1), how
+            refused = tried.verdict is AttemptVerdict.REFUSED
+            if refused or (tried.verdict is AttemptVerdict.FAILED and alike >= ALIKE):
+                await self._in_parts(tried, alike)
+                return
+            await self._attempts.wait(tried.partner, await self._attempts.failed(tried))
+
+    async def _in_parts(self, tried: Tried, failures: int) -> None:
+        """What failed as a whole, `failures` times in the same way."""
+        self._arrived = 0
+        bisection, partner = bisection_of(tried.parcel), tried.partner
+        endpoint = endpoint_of(partner)
+        then = Then.GO_ON if tried.parcel.count > 1 else bisection.failed(tried.parcel, tried.verdict, self._now())
+        for suspect in bisection.suspects.values():
+            suspect.failures = failures
+        until = await self._attempts.failed(tried, at_once=then is Then.GO_ON)
+        while not bisection.over:
+            await self._keep()
+            arrived = await self._rest(partner, bisection, until)
+            partner = await self._attempts.addressee(self._batch.partner)
+            if endpoint_of(partner) != endpoint:
+                # What another endpoint did tells nothing of this one.
+                await self._whole(bisection.left())
+                return
+            if self._drop_reversed(bisection):
+                continue  # it must be durable before anything behind it is sent
+            parcel = arrived or bisection.next(self._hold.ahead())
+            if parcel is None:
+                bisection.begin_round()
+                parcel = bisection.next(self._hold.ahead())
+            if parcel is not None:
+                until = await self._try_part(bisection, parcel, urgent=arrived is not None)
+
+    async def _try_part(self, bisection: Bisection, parcel: Parcel, *, urgent: bool) -> float:
+        """When the next attempt may follow."""
+        suspect = bisection.suspects.get(parcel.notices[0].id) if parcel.count == 1 else None
+        number = 1 if suspect is None else suspect.failures + 1
+        tried = await self._attempts.once(parcel, number, self._hold.reversed, urgent=urgent)
+        if isinstance(tried, LeftOut):
+            self._leave_out(parcel.batch, tried.ids)
+            bisection.remove(tried.ids)
+        elif isinstance(tried, Oversized):
+            bisection.failed(parcel, AttemptVerdict.REFUSED, self._now())
+        elif tried.verdict is AttemptVerdict.ACCEPTED:
+            self._took(tried)
+            self._arrived = 0
+            bisection.took(parcel)
+        elif not blames(tried.verdict):
+            return await self._attempts.failed(tried)
+        else:
+            then = bisection.failed(parcel, tried.verdict, self._now())
+            if then is not Then.PARK:
+                return await self._attempts.failed(tried, at_once=then is Then.GO_ON)
+            parked = bisection.suspects[parcel.notices[0].id]
+            self._park(tried, parked.failing())
+            bisection.remove([parked.notice.id])
+        return 0.0
+
+    async def _rest(self, partner: Partner, bisection: Bisection, until: float) -> Parcel | None:
+        """Wait until the time of the next attempt. A notice that arrives meanwhile goes at once; if many of them come,
+        and none is taken, at most one a minute in the end."""
+        began, end = monotonic(), self._hold.end()
+        while (left := until - monotonic()) > 0:
+            if not await self._attempts.wait(partner, monotonic() + left, self._hold.arrival):
+                return None
+            arrived = bisection.arrived(self._hold.ahead(end))
+            if arrived is not None:
+                soonest = min(until, began + min(self._arrived**2, _MOST_BETWEEN_ARRIVALS))
+                self._arrived += 1
+                return arrived if await self._attempts.wait(partner, soonest) else None
+        return None
+
+    def _drop_reversed(self, bisection: Bisection) -> bool:
+        gone = self._hold.reversed(bisection.left())
+        if gone:
+            self._leave_out(self._batch, gone)
+            bisection.remove(gone)
+        return bool(gone)
+
+    def _took(self, tried: Tried) -> None:
+        now = self._now()
+        self._records.append(reports.delivered(tried.parcel, tried.answer, tried.number, now))
+        self._records += reports.acknowledged(tried.parcel, tried.answer.items, now)
+        self._settled.append(tried.parcel)
+        self._decided |= tried.parcel.batch is not self._batch
+
+    def _leave_out(self, batch: Batch, ids: Collection[str]) -> None:
+        self._records.append(reports.superseded(batch, ids, self._now()))
+        self._settled.append(batch.parcel_of(ids))
+        self._decided = True
+
+    def _park(self, tried: Tried, failing: Failing) -> None:
+        """The lane goes on without this notice."""
+        self._attempts.disregarded(tried)
+        now = self._now()
+        if is_undeliverable(failing, now):
+            self._records.append(reports.undeliverable(tried.parcel, tried.answer, now))
+        else:
+            retry_at = now + timedelta(seconds=parked_wait(failing, self._attempts.backoff))
+            self._records.append(reports.parked(tried.parcel, tried.answer, failing, now, retry_at))
+        self._settled.append(tried.parcel)
+        self._decided = True
+
+    def _failed_again(self, tried: Tried, before: Failing) -> Failing:
+        """What came of a parked notice, with this attempt."""
+        refused = tried.verdict is AttemptVerdict.REFUSED
+        now = self._now()
+        since = before.first_refused_at or (now if refused else None)
+        action = Action(tried.parcel.notices[0].action)
+        lane, channel = tried.parcel.batch.lane, self._attempts.channel(tried.partner.id)
+        taken = since is not None and channel.took_since(tried.partner, lane, action, since)
+        return Failing(
+            lane=before.lane,
+            offset=before.offset,
+            failures=before.failures + 1,
+            refusals=before.refusals + refused,
+            first_refused_at=since,
+            others_taken=before.others_taken or taken,
+        )
+
+    async def _keep(self) -> None:
+        if self._records:
+            places = frozenset[Place]().union(*(parcel.places() for parcel in self._settled))
+            await self._hold.keep(self._records, places)
+            self._records, self._settled, self._decided = [], [], False
+
+    def _now(self) -> datetime:
+        return self._attempts.clock()

@@ -14,7 +14,7 @@ from typing import Protocol
 from agents.consuming import patiently
 from streams.cloudevents import decode
 from streams.errors import Undecodable
-from streams.events import Partner, PartnerSuspended, with_suspension
+from streams.events import Partner, PartnerStatus, PartnerSuspended, PartnerTried, with_suspension
 from streams.records import Appender, Message, TopicPartition
 from streams.topics import PARTNERS
 
@@ -37,6 +37,8 @@ class Directory:
         self._suspended: dict[str, PartnerSuspended] = {}
         #: As they count: registered, and suspended where nobody has changed them since.
         self._partners: dict[str, Partner] = {}
+        #: Behind which record what waits for a partner is to be tried at once.
+        self._tried: dict[str, int] = {}
         self._next_offset = 0
         self._changed = asyncio.Event()
         #: When it was last seen to be complete, in the event loop's seconds.
@@ -73,18 +75,28 @@ class Directory:
             # The projection sets it aside in `rescind.poisoned`; here it must only not stop anybody.
             log.warning("%s@%d is no partner: %s", PARTNERS.name, message.offset, error)
         else:
-            if isinstance(envelope.data, Partner):
-                self._register(envelope.data)
-            elif isinstance(envelope.data, PartnerSuspended):
-                self._suspended[envelope.data.partner] = envelope.data
-                self._count(envelope.data.partner)
+            match envelope.data:
+                case Partner() as partner:
+                    self._register(partner, message.offset)
+                case PartnerSuspended() as suspension:
+                    self._suspended[suspension.partner] = suspension
+                    self._count(suspension.partner)
+                case PartnerTried(partner=identity):
+                    self._try(identity, message.offset)
 
-    def _register(self, partner: Partner) -> None:
+    def _register(self, partner: Partner, offset: int) -> None:
         # Of two records with one revision, from two hosts at once, the first counts for everybody.
         known = self._registered.get(partner.id)
         if known is None or known.revision < partner.revision:
+            before = self._partners.get(partner.id)
             self._registered[partner.id] = partner
             self._count(partner.id)
+            if before is not None and _is_to_be_tried(before, self._partners[partner.id]):
+                self._try(partner.id, offset)
+
+    def _try(self, identity: str, offset: int) -> None:
+        # Who begins again reads the same again, and that is nothing new.
+        self._tried[identity] = max(self._tried.get(identity, 0), offset + 1)
 
     def _count(self, identity: str) -> None:
         partner = self._registered.get(identity)
@@ -93,6 +105,12 @@ class Directory:
 
     def get(self, partner: str) -> Partner | None:
         return self._partners.get(partner)
+
+    def tried(self, partner: str) -> int:
+        """A number that grows whenever what waits for the partner is to be tried at once, whatever the wait was for: an
+        operator asked for it, or resumed the partner, it took a test, or its URL or a secret is another. `changed`
+        wakes then."""
+        return self._tried.get(partner, 0)
 
     def all(self) -> Iterable[Partner]:
         return self._partners.values()
@@ -113,3 +131,10 @@ class Directory:
     async def changed(self) -> None:
         """Wait for the next change of any partner."""
         await self._changed.wait()
+
+
+def _is_to_be_tried(before: Partner, after: Partner) -> bool:
+    """Does what failed before say nothing of the partner any more?"""
+    if after.status is not PartnerStatus.ACTIVE:
+        return False
+    return (before.status, before.url, before.secrets) != (after.status, after.url, after.secrets)

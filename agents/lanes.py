@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents.consuming import append_until_durable, or_crash, patiently
 from agents.delivery import Courier
-from agents.parcels import Batch
+from agents.parcels import Batch, Parcel, Place
 from agents.poison import poisoned
-from agents.superseding import Words
+from agents.progress import LaneProgress
+from agents.reports import superseded
+from agents.superseding import Words, opposes
 from streams.clock import Clock
 from streams.errors import Undecodable
-from streams.log import LANE_BUFFER, events_topic
-from streams.records import Appender, Record, TopicPartition
+from streams.events import Failing
+from streams.log import LANE_BUFFER, Log, events_topic
+from streams.records import Commit, Record, TopicPartition
 from streams.topics import NOTICES
 from streams.written import WrittenNotice, WrittenPack, read_pack
 
 
-def add_delivery(app: Any, appender: Appender, courier: Courier, clock: Clock) -> None:
+def add_delivery(app: Any, log: Log, courier: Courier, clock: Clock) -> None:
     """Add the agent to a Faust app."""
 
     @app.agent(events_topic(app, NOTICES.name, buffer=LANE_BUFFER), name="delivery", isolated_partitions=True)
     async def delivery(stream: Any) -> None:
-        done = Done(app, appender)
-        # Whatever stands in the lane by now, another worker may have delivered, and died before that was written.
-        ends = await patiently(lambda: appender.end_offsets(NOTICES.name))
-        lane = Lane(stream.noack(), appender, clock, courier, done, ends)
+        # What another worker has settled behind its commit, and where lanes ended when it may still have sent.
+        commits = await patiently(lambda: log.commits(app.conf.id, NOTICES.name))
+        ends = await patiently(lambda: log.end_offsets(NOTICES.name))
+        lane = Lane(app, stream.noack(), log, clock, courier, commits, ends)
         try:
             async for event in lane.stream.events():
                 await or_crash(app, event.message, lane.take(event))
         finally:
-            done.cancel()
+            lane.cancel()
 
 
 #: Batches that a partner has and the log not yet, at most: after a crash it gets them again.
@@ -50,6 +54,8 @@ class Joined:
     partner: str = ""
     notices: list[WrittenNotice] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    #: What came of the one notice so far, if it is one that was parked: it goes alone.
+    failing: Failing | None = None
 
     def takes(self, pack: WrittenPack | None, most: int) -> bool:
         """Does it have room for a pack of this partner's? What is no pack needs none. A notice that was issued again
@@ -57,45 +63,58 @@ class Joined:
         if pack is None or not self.notices:
             return True
         room = pack.partner == self.partner and len(self.notices) + len(pack.notices) <= most
-        return room and {notice.id for notice in self.notices}.isdisjoint(notice.id for notice in pack.notices)
+        alone = self.failing is not None or pack.failing is not None
+        return room and not alone and {each.id for each in self.notices}.isdisjoint(each.id for each in pack.notices)
 
     def add(self, event: Any, pack: WrittenPack | None) -> None:
         self.events.append(event)
         if pack is not None:
             self.partner = pack.partner
+            self.failing = pack.failing
             self.notices += pack.notices
             self.offsets += [event.message.offset] * len(pack.notices)
 
-    def batch(self) -> Batch:
+    def batch(self, settled: Collection[Place]) -> Batch:
         first, last = self.events[0].message, self.events[-1].message
-        return Batch(first.partition, first.offset, last.offset, self.partner, tuple(self.notices), tuple(self.offsets))
+        batch = Batch(
+            first.partition, first.offset, last.offset, self.partner, tuple(self.notices), tuple(self.offsets)
+        )
+        if not settled:
+            return batch
+        done = frozenset(number for number, place in enumerate(batch.places()) if place in settled)
+        return replace(batch, done=done)
 
 
 class Done:
-    """What a lane's partner has: recorded while the lane goes on, as much at once as has come up meanwhile, and
-    acknowledged once that is durable. A lane that waited for the disk each time would stand still half of its time."""
+    """What a lane's partner has: recorded and committed while the lane goes on, as much at once as has come up
+    meanwhile. A lane that waited for the disk each time would stand still half of its time."""
 
-    def __init__(self, app: Any, appender: Appender) -> None:
+    def __init__(self, app: Any, log: Log) -> None:
         self._app = app
-        self._appender = appender
-        self._waiting: list[tuple[list[Record], list[Any]]] = []
+        self._log = log
+        self._waiting: list[tuple[Sequence[Record], Sequence[Any], Commit]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def add(self, records: list[Record], events: list[Any]) -> None:
-        """Return at once, unless too much waits already."""
-        self._waiting.append((records, events))
+    async def add(self, message: Any, records: Sequence[Record], commit: Commit, events: Sequence[Any] = ()) -> None:
+        """Return at once, unless too much waits already. The events are acknowledged when all is durable."""
+        self._waiting.append((records, events, commit))
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.ensure_future(or_crash(self._app, events[0].message, self._write()))
+            self._writing = asyncio.ensure_future(or_crash(self._app, message, self._write(message.tp)))
         elif len(self._waiting) >= _MOST_WAITING:
             await asyncio.wait([self._writing])
 
-    async def _write(self) -> None:
+    async def all(self) -> None:
+        """Return when everything is durable."""
+        while self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing])
+
+    async def _write(self, tp: Any) -> None:
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            records = [record for each, _ in taken for record in each]
-            if records:
-                await append_until_durable(self._appender, records)
-            for _, events in taken:
+            records = [record for each, _, _ in taken for record in each]
+            commits = {TopicPartition(*tp): taken[-1][-1]}
+            await patiently(lambda: self._log.step(self._app, records, commits, once=False))  # noqa: B023
+            for _, events, _ in taken:
                 for event in events:
                     event.ack()
 
@@ -106,26 +125,36 @@ class Done:
 
 
 class Lane:
-    """A lane's messages become requests, one after the other."""
+    """A lane's messages become requests, one after the other. What a delivery asks of it is `agents.delivery.Hold`."""
 
     def __init__(
         self,
+        app: Any,
         stream: Any,
-        appender: Appender,
+        log: Log,
         clock: Clock,
         courier: Courier,
-        done: Done,
+        commits: Mapping[TopicPartition, Commit],
         ends: Mapping[TopicPartition, int],
     ) -> None:
         self.stream = stream
         self._buffer = stream.channel.queue
-        self._appender = appender
+        self._log = log
         self._clock = clock
         self._courier = courier
-        self._done = done
+        self._done = Done(app, log)
         self._joined = Joined()
         self._busy_until = float("-inf")
         self._words = Words()
+        self._commits = commits
+        #: From the first message on.
+        self._progress: LaneProgress | None = None
+        #: The last one that was taken.
+        self._message: Any = None
+        #: The first offset that is not done.
+        self._base = 0
+        #: Whose the batch is that is being delivered.
+        self._partner = ""
         #: Packs that were looked at before it was their turn, by offset.
         self._ahead: dict[int, WrittenPack] = {}
         self._notices_ahead = 0
@@ -134,28 +163,129 @@ class Lane:
         #: Where lanes ended when this worker got this one: nobody else has delivered what came since.
         self._ends = ends
 
+    def cancel(self) -> None:
+        """The lane goes to another worker."""
+        self._done.cancel()
+
     async def take(self, event: Any) -> None:
         """Return when the lane may go on with the next message."""
-        pack = await self._read(event.message)
+        message = self._message = event.message
+        if self._progress is None:
+            self._base = message.offset
+            self._progress = LaneProgress(self._commits.get(TopicPartition(*message.tp)))
+        pack = await self._read(message)
         if not self._joined.takes(pack, self._most(pack)):
             await self._deliver()
+        if pack is not None:
+            await self._leave_out_old(pack, message)
+            self._notices_ahead -= len(self._ahead.pop(message.offset).notices)
         self._joined.add(event, pack)
         if len(self._joined.notices) >= self._most(pack) or not await self._more_to_come(pack):
             await self._deliver()
 
+    # -- for deliveries, see `agents.delivery.Hold`
+
+    def reversed(self, parcel: Parcel) -> Collection[str]:
+        """What this worker found in the lane goes out in order: a former holder may have sent it."""
+        ours_from = self._ends.get(TopicPartition(NOTICES.name, parcel.batch.lane))
+        if ours_from is None or not parcel.count or parcel.last < ours_from:
+            return ()
+        self._look_ahead()
+        return self._words.reversed(parcel, ours_from)
+
+    def ahead(self, start: int = 0) -> Iterator[Parcel]:
+        """The first one of each subject. Of a subject that something was issued again about, none."""
+        self._look_ahead()
+        seen: set[str] = set()
+        lane, partner = self._message.partition, self._partner
+        for offset, pack in self._ahead.items():
+            if pack.partner != partner:
+                return
+            batch = Batch(lane, offset, offset, partner, tuple(pack.notices), (offset,) * len(pack.notices))
+            for number, notice in enumerate(pack.notices):
+                if (offset, number) in self._settled or notice.subject in seen:
+                    continue
+                seen.add(notice.subject)
+                if pack.again is None and offset >= start:
+                    yield Parcel(batch, (number,))
+
+    def end(self) -> int:
+        self._look_ahead()
+        return self._seen + 1
+
+    async def arrival(self) -> None:
+        """Nobody else waits for the stream's buffer meanwhile, so whoever puts something there wakes this."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._buffer._getters.append(waiting)
+        try:
+            await waiting
+        finally:
+            waiting.cancel()
+
+    async def keep(self, records: Sequence[Record], settled: Collection[Place]) -> None:
+        assert self._progress is not None  # noqa: S101 - a delivery is of messages that were taken
+        self._progress.settle(settled)
+        await self._done.add(self._message, records, self._progress.commit(self._base))
+        await self._done.all()
+
+    # -- inside
+
+    @property
+    def _settled(self) -> Collection[Place]:
+        return () if self._progress is None else self._progress.settled
+
     async def _read(self, message: Any) -> WrittenPack | None:
         """The pack. None if it is none; then it is durable in `rescind.poisoned` on return."""
-        if (pack := self._ahead.pop(message.offset, None)) is not None:
-            self._notices_ahead -= len(pack.notices)
-            return pack
-        self._seen = max(self._seen, message.offset)
+        if message.offset in self._ahead:
+            return self._ahead[message.offset]
         try:
-            pack = read_pack(message.value, message.headers)
+            return self._look_at(message)
         except Undecodable as error:
-            await append_until_durable(self._appender, [poisoned(message, str(error), self._clock())])
+            await append_until_durable(self._log, [poisoned(message, str(error), self._clock())])
             return None
+
+    def _look_at(self, message: Any) -> WrittenPack:
+        self._seen = max(self._seen, message.offset)
+        pack = read_pack(message.value, message.headers)
+        self._ahead[message.offset] = pack
+        self._notices_ahead += len(pack.notices)
         self._words.add(pack.partner, message.offset, pack.notices)
         return pack
+
+    def _look_ahead(self) -> None:
+        """Read what has come since, if there is room. Most of the buffer has been looked at before, so begin at its
+        end."""
+        fresh = []
+        if self._notices_ahead < _MOST_AHEAD:
+            for event in reversed(self._buffer._queue):
+                if event.message.offset <= self._seen:
+                    break
+                fresh.append(event.message)
+        while fresh and self._notices_ahead < _MOST_AHEAD:
+            # What cannot be read is set aside when it is its turn.
+            with contextlib.suppress(Undecodable):
+                self._look_at(fresh.pop())
+
+    async def _leave_out_old(self, pack: WrittenPack, message: Any) -> None:
+        """Of what was issued again: leave out what was reversed between the look of whoever issued it and this place.
+        What comes behind it is looked at as for all others."""
+        if pack.checked is None or pack.checked >= message.offset:
+            return
+        later = [
+            notice
+            async for messages in self._reading(message, pack.checked)
+            for notice in _notices_of(messages, pack.partner)
+        ]
+        old = [any(opposes(other, notice) for other in later) for notice in pack.notices]
+        places = {(message.offset, number) for number, is_old in enumerate(old) if is_old}
+        if places - set(self._settled):
+            lane, offsets = message.partition, (message.offset,) * len(pack.notices)
+            batch = Batch(lane, message.offset, message.offset, pack.partner, tuple(pack.notices), offsets)
+            ids = [pack.notices[number].id for _, number in sorted(places)]
+            await self.keep([superseded(batch, ids, self._clock())], places)
+
+    def _reading(self, message: Any, start: int) -> AsyncIterator[Sequence[Any]]:
+        return self._log.read(TopicPartition(*message.tp), start, message.offset)
 
     def _most(self, pack: WrittenPack | None) -> int:
         partner = None if pack is None else self._courier.partner(pack.partner)
@@ -173,39 +303,31 @@ class Lane:
         return not self._buffer.empty()
 
     async def _deliver(self) -> None:
+        assert self._progress is not None  # noqa: S101 - see `take`
         joined, self._joined = self._joined, Joined()
+        self._partner = joined.partner
         records: list[Record] = []
         if joined.notices:
-            batch = joined.batch()
-            records = await self._courier.deliver(batch, lambda: self._reversed(batch))
+            batch = joined.batch(self._settled)
+            if len(batch.done) < len(batch.notices):
+                records = await self._send(batch, joined.failing)
             self._words.forget(batch.partner, batch.last, batch.notices)
-        await self._done.add(records, joined.events)
+        self._base = joined.events[-1].message.offset + 1
+        await self._done.add(self._message, records, self._progress.commit(self._base), joined.events)
         self._busy_until = asyncio.get_running_loop().time()
 
-    def _reversed(self, batch: Batch) -> frozenset[str]:
-        """What is not worth delivering any more. What this worker found in the lane goes out in order."""
-        ours_from = self._ends.get(TopicPartition(NOTICES.name, batch.lane))
-        if ours_from is None or batch.last < ours_from:
-            return frozenset()
-        self._look_ahead()
-        return self._words.reversed(batch.partner, batch.offsets, batch.notices, ours_from)
+    async def _send(self, batch: Batch, failing: Failing | None) -> list[Record]:
+        if failing is not None:
+            return await self._courier.retry(batch, failing, self)
+        return await self._courier.deliver(batch, self)
 
-    def _look_ahead(self) -> None:
-        """Read what has come since, if there is room. Most of the buffer has been looked at before, so begin at its
-        end."""
-        fresh = []
-        if self._notices_ahead < _MOST_AHEAD:
-            for event in reversed(self._buffer._queue):
-                if event.message.offset <= self._seen:
-                    break
-                fresh.append(event.message)
-        while fresh and self._notices_ahead < _MOST_AHEAD:
-            message = fresh.pop()
-            self._seen = message.offset
-            try:
-                pack = read_pack(message.value, message.headers)
-            except Undecodable:
-                continue  # it is set aside when it is its turn
-            self._ahead[message.offset] = pack
-            self._notices_ahead += len(pack.notices)
-            self._words.add(pack.partner, message.offset, pack.notices)
+
+def _notices_of(messages: Sequence[Any], partner: str) -> Iterator[WrittenNotice]:
+    """Of a partner's packs that were issued for the first time."""
+    for message in messages:
+        try:
+            pack = read_pack(message.value, message.headers)
+        except Undecodable:
+            continue  # it was set aside when it was its turn
+        if pack.partner == partner and pack.again is None:
+            yield from pack.notices

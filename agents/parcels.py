@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from streams import ids
 from streams.written import WrittenNotice
+
+#: Where a notice stands in its lane: an offset, and its number within the pack.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Neighbours in a lane, for one partner: what is committed together. `offsets` says of each notice where it
-    stands."""
+    stands; all notices of these messages are here. Of `done`, by their numbers in the batch, nothing is to be sent: a
+    former holder of the lane, or this one out of turn, has settled them already."""
 
     lane: int
     first: int
@@ -20,51 +25,96 @@ class Batch:
     partner: str
     notices: tuple[WrittenNotice, ...]
     offsets: tuple[int, ...]
+    done: frozenset[int] = frozenset()
 
     def parcels(self, most: int) -> list[Parcel]:
-        """All of it, at most so many notices a request."""
-        ends = range(0, len(self.notices), most)
-        return [Parcel(self, start, min(start + most, len(self.notices))) for start in ends]
+        """All that is to be sent, at most so many notices a request."""
+        numbers = range(len(self.notices))
+        left = [number for number in numbers if number not in self.done] if self.done else numbers
+        return [Parcel(self, left[start : start + most]) for start in range(0, len(left), most)]
+
+    def parcel_of(self, wanted: Collection[str]) -> Parcel:
+        """Its notices of these ids."""
+        return Parcel(self, [number for number, notice in enumerate(self.notices) if notice.id in wanted])
+
+    def places(self) -> Iterator[Place]:
+        """Where its notices stand, one after the other."""
+        return places(self.offsets)
 
 
-@dataclass(frozen=True, slots=True)
 class Parcel:
-    """Notices `start` to below `end` of a batch, but for those that are left out."""
+    """Some notices of a batch, by their numbers in it, in order."""
 
-    batch: Batch
-    start: int
-    end: int
-    #: Ids of notices that the user has reversed since.
-    left_out: frozenset[str] = frozenset()
+    def __init__(self, batch: Batch, numbers: Sequence[int]) -> None:
+        self.batch = batch
+        self.numbers = numbers
 
-    @property
+    def __repr__(self) -> str:
+        return f"Parcel({self.batch.lane}, {self.batch.offsets[self.numbers[0]]}, {list(self.numbers)})"
+
+    @cached_property
     def notices(self) -> Sequence[WrittenNotice]:
-        found = self.batch.notices[self.start : self.end]
-        return found if not self.left_out else [notice for notice in found if notice.id not in self.left_out]
+        found = self.batch.notices
+        return found if len(self.numbers) == len(found) else [found[number] for number in self.numbers]
 
     @property
     def count(self) -> int:
-        return len(self.notices) if self.left_out else self.end - self.start
+        return len(self.numbers)
 
     @property
     def first(self) -> int:
-        """Where the first of them stands."""
-        return self.batch.offsets[self.batch.notices.index(self.notices[0], self.start)]
+        """Where the first of them stands, and the last."""
+        return self.batch.offsets[self.numbers[0]]
 
     @property
+    def last(self) -> int:
+        return self.batch.offsets[self.numbers[-1]]
+
+    @cached_property
     def webhook_id(self) -> str:
         """The same at every retry, also after a crash; another one for every other content."""
         batch = self.batch
-        whole = batch.first == batch.last and self.count == len(batch.notices)
-        part = "" if whole else f"{batch.last}:{self.start}-{self.end}"
-        if self.left_out:
-            part += ":" + ",".join(sorted(self.left_out))
-        return ids.webhook_id(batch.lane, batch.first, part)
+        if batch.first == batch.last and self.count == len(batch.notices):
+            return ids.webhook_id(batch.lane, batch.first)
+        what = ",".join(f"{batch.offsets[number]}:{batch.notices[number].id}" for number in self.numbers)
+        return ids.webhook_id(batch.lane, self.first, what)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The ids of what else stands at the offsets from its first to its last."""
+        batch, mine = self.batch, set(self.numbers)
+        if len(mine) == len(batch.notices):
+            return ()
+        first, last = self.first, self.last
+        return tuple(
+            notice.id
+            for number, (notice, offset) in enumerate(zip(batch.notices, batch.offsets, strict=True))
+            if first <= offset <= last and number not in mine
+        )
+
+    def places(self) -> frozenset[Place]:
+        """Where they stand."""
+        every = list(self.batch.places())
+        return frozenset(every[number] for number in self.numbers)
 
     def halves(self) -> tuple[Parcel, Parcel]:
         """Of a parcel with more than one notice."""
-        middle = (self.start + self.end) // 2
-        return replace(self, end=middle), replace(self, start=middle)
+        middle = len(self.numbers) // 2
+        return Parcel(self.batch, self.numbers[:middle]), Parcel(self.batch, self.numbers[middle:])
 
-    def without(self, ids: frozenset[str]) -> Parcel:
-        return replace(self, left_out=self.left_out | ids)
+    def each(self) -> Iterator[Parcel]:
+        """Its notices, each alone."""
+        return (Parcel(self.batch, (number,)) for number in self.numbers)
+
+    def without(self, unwanted: Collection[str]) -> Parcel:
+        """All but those of these ids."""
+        notices = self.batch.notices
+        return Parcel(self.batch, [number for number in self.numbers if notices[number].id not in unwanted])
+
+
+def places(offsets: Sequence[int]) -> Iterator[Place]:
+    """Where the notices of whole packs stand, one after the other."""
+    number = 0
+    for index, offset in enumerate(offsets):
+        number = number + 1 if index and offsets[index - 1] == offset else 0
+        yield offset, number

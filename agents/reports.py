@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.judging import Verdict
+from agents.judging import AttemptVerdict
 from agents.parcels import Batch, Parcel
 from agents.webhooks import Answer, ReplyItem
 from streams import ids
@@ -17,6 +17,8 @@ from streams.events import (
     AckStatus,
     BatchDelivered,
     BatchFailed,
+    Failing,
+    NoticeParked,
     NoticesSuperseded,
     NoticeUndeliverable,
     Outcome,
@@ -42,18 +44,17 @@ _MOST_ITEMS = 100
 attempts = logging.getLogger("rescind.attempts")
 
 
-def delivered(batch: Batch, answer: Answer, attempt: int, undelivered: Sequence[str], now: datetime) -> Record:
-    """The batch is done; `answer` is the last that took some of it."""
-    webhook_id = batch.parcels(len(batch.notices))[0].webhook_id
+def delivered(parcel: Parcel, answer: Answer, attempt: int, now: datetime) -> Record:
+    """The partner took the parcel."""
     data = _delivered(
-        **_common(batch, answer, attempt),
-        notices=len(batch.notices),
-        webhook_id=webhook_id,
+        **_common(parcel, answer, attempt),
+        notices=parcel.count,
+        webhook_id=parcel.webhook_id,
         status_code=answer.attempt.status or 0,
         delivered_at=now,
-        undelivered=tuple(undelivered),
+        undelivered=parcel.others,
     )
-    return record(DELIVERIES.name, Envelope(ids.derive("delivered", webhook_id), now, data))
+    return record(DELIVERIES.name, Envelope(ids.derive("delivered", parcel.webhook_id), now, data))
 
 
 def superseded(batch: Batch, notices: Iterable[str], now: datetime) -> Record:
@@ -66,7 +67,7 @@ def superseded(batch: Batch, notices: Iterable[str], now: datetime) -> Record:
 def failed(parcel: Parcel, answer: Answer, attempt: int, now: datetime, again: datetime | None) -> Record:
     """An attempt that did not settle the parcel. `again` is when the next one follows, if it is known."""
     data = BatchFailed(
-        **_common(parcel.batch, answer, attempt),
+        **_common(parcel, answer, attempt),
         notices=parcel.count,
         webhook_id=parcel.webhook_id,
         status_code=answer.attempt.status,
@@ -76,6 +77,26 @@ def failed(parcel: Parcel, answer: Answer, attempt: int, now: datetime, again: d
     )
     identity = ids.derive("failed", parcel.webhook_id, str(attempt), now.isoformat())
     return record(DELIVERIES.name, Envelope(identity, now, data))
+
+
+def parked(parcel: Parcel, answer: Answer, failing: Failing, now: datetime, retry_at: datetime) -> Record:
+    """The lane goes on without the parcel's one notice, which is issued again from `retry_at` on."""
+    (notice,) = parcel.notices
+    data = NoticeParked(
+        partner=parcel.batch.partner,
+        lane=parcel.batch.lane,
+        offset=parcel.first,
+        notice_id=notice.id,
+        subject=notice.subject,
+        status_code=answer.attempt.status,
+        detail=_error(answer),
+        failing=failing,
+        parked_at=now,
+        retry_at=retry_at,
+    )
+    # Issued again, it may be parked again, at another place.
+    identity = ids.derive("parked", notice.id, str(data.lane), str(data.offset))
+    return record(UNDELIVERABLE.name, Envelope(identity, now, data))
 
 
 def undeliverable(parcel: Parcel, answer: Answer, now: datetime) -> Record:
@@ -139,7 +160,7 @@ def _replied(partner: str, items: tuple[AcknowledgedItem, ...], now: datetime) -
     return record(ACKNOWLEDGEMENTS.name, Envelope(identity, now, data))
 
 
-def tell(parcel: Parcel, answer: Answer, attempt: int, verdict: Verdict, again: datetime | None) -> None:
+def tell(parcel: Parcel, answer: Answer, attempt: int, verdict: AttemptVerdict, again: datetime | None) -> None:
     """The one line."""
     if not attempts.isEnabledFor(logging.INFO):
         return
@@ -148,7 +169,7 @@ def tell(parcel: Parcel, answer: Answer, attempt: int, verdict: Verdict, again: 
     attempts.info(
         "partner=%s lane=%d offsets=%d-%d notices=%d webhook_id=%s attempt=%d status=%s outcome=%s duration_ms=%.1f"
         " address=%s next_attempt=%s error=%s",
-        batch.partner, batch.lane, batch.first, batch.last, parcel.count, parcel.webhook_id, attempt,
+        batch.partner, batch.lane, parcel.first, parcel.last, parcel.count, parcel.webhook_id, attempt,
         answer.attempt.status or "-", verdict, answer.duration_ms, answer.address or "-",
         "-" if again is None else rfc3339(again), _quoted(words),
     )  # fmt: skip
@@ -169,12 +190,12 @@ def discreet(words: str, parcel: Parcel) -> str:
     return words
 
 
-def _common(batch: Batch, answer: Answer, attempt: int) -> dict[str, Any]:
+def _common(parcel: Parcel, answer: Answer, attempt: int) -> dict[str, Any]:
     return {
-        "partner": batch.partner,
-        "lane": batch.lane,
-        "first_offset": batch.first,
-        "last_offset": batch.last,
+        "partner": parcel.batch.partner,
+        "lane": parcel.batch.lane,
+        "first_offset": parcel.first,
+        "last_offset": parcel.last,
         "attempt": attempt,
         "duration_ms": round(answer.duration_ms, 3),
     }

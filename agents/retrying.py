@@ -5,11 +5,14 @@ Full jitter over an exponential: https://aws.amazon.com/blogs/architecture/expon
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from agents.faults import Fault
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,9 @@ class Attempt:
     error: str | None = None
     retry_after: str | None = None
     fault: Fault | None = None
+    #: Why it failed on our side, in words; None if the fault is the partner's, or may be. Then it is no attempt at all:
+    #: nothing is known of the partner.
+    ours: str | None = None
 
     @property
     def accepted(self) -> bool:
@@ -53,9 +59,11 @@ def next_delay(attempt: Attempt, number: int, backoff: Backoff, jitter: float, n
 
 
 def _seconds(value: str, now: datetime) -> float | None:
+    # Some say it twice, in quotes, or with a fraction; what they mean is plain.
+    first = value.partition(",")[0].strip().strip('"')
+    if _SECONDS.fullmatch(first):
+        return float(first[:12])
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

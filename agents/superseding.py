@@ -3,22 +3,19 @@
 A user who opts in again takes back what was asked before; one who opts out again takes back the resume. What was
 delivered stands, and is followed by the new word. What was not is *superseded*, and only the new word goes out. Within
 a lane the order of notices is that of the user's choices, and a subject's notices all go by one lane, so it is enough
-to look at what stands behind, as far as it has been read. But a crash may repeat an old word behind a new one, and an
-operator may: only what was also issued later is a later word. Of what was accepted in the same millisecond, all goes
-out.
+to look at what stands behind, as far as it has been read. But what was issued again may be an old word behind a new
+one: only a notice of a higher rank is a later word.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from agents.parcels import Parcel, Place
 from streams.kinds import Action
 
-#: Where a notice stands in its lane: an offset, and its number within the pack.
-Place = tuple[int, int]
 #: Whom it is for, and what it is about.
 _About = tuple[str, str, str]
 
@@ -35,13 +32,13 @@ class Asked(Protocol):
     @property
     def action(self) -> str: ...
     @property
-    def issued_at(self) -> str: ...
+    def rank(self) -> str | None: ...
 
 
 class _Word(NamedTuple):
-    """When something was said, and where it stands."""
+    """The rank of what was said, empty for none, and where it stands."""
 
-    issued_at: datetime
+    rank: str
     place: Place
 
 
@@ -76,9 +73,9 @@ class Words:
     def _enter(self, partner: str, offset: int, notices: Sequence[Asked]) -> None:
         for number, notice in enumerate(notices):
             said = self._last.setdefault((partner, notice.subject, notice.purpose), {})
-            word = _Word(datetime.fromisoformat(notice.issued_at), (offset, number))
+            word = _Word(notice.rank or "", (offset, number))
             known = said.get(notice.action == Action.RESUME)
-            if known is None or word.issued_at >= known.issued_at:
+            if known is None or word.rank >= known.rank:
                 said[notice.action == Action.RESUME] = word
 
     def reverse(self, partner: str, place: Place, notice: Asked) -> bool:
@@ -87,17 +84,17 @@ class Words:
         other = said.get(notice.action != Action.RESUME)
         if other is None or other.place < place:
             return False
-        return other.issued_at > datetime.fromisoformat(notice.issued_at)
+        return other.rank > (notice.rank or "")
 
-    def reversed(self, partner: str, offsets: Sequence[int], notices: Sequence[Asked], since: int) -> frozenset[str]:
-        """The ids of those, of whole packs that stand at these offsets, that a later one reverses. What stands before
-        `since` is left alone."""
+    def reversed(self, parcel: Parcel, since: int) -> frozenset[str]:
+        """The ids of those of a parcel that a later one reverses. What stands before `since` is left alone."""
         if not self._last:
             return frozenset()
+        batch, every = parcel.batch, list(parcel.batch.places())
         return frozenset(
-            notice.id
-            for place, notice in zip(places(offsets), notices, strict=True)
-            if place[0] >= since and self.reverse(partner, place, notice)
+            batch.notices[number].id
+            for number in parcel.numbers
+            if every[number][0] >= since and self.reverse(batch.partner, every[number], batch.notices[number])
         )
 
     def forget(self, partner: str, until: int, notices: Iterable[Asked]) -> None:
@@ -114,9 +111,8 @@ class Words:
                 del self._last[about]
 
 
-def places(offsets: Sequence[int]) -> Iterator[Place]:
-    """Where the notices of whole packs stand, one after the other."""
-    number = 0
-    for index, offset in enumerate(offsets):
-        number = number + 1 if index and offsets[index - 1] == offset else 0
-        yield offset, number
+def opposes(later: Asked, earlier: Asked) -> bool:
+    """Does a notice take back what another one, of the same partner, asks?"""
+    same = (later.subject, later.purpose) == (earlier.subject, earlier.purpose)
+    turned = (later.action == Action.RESUME) is not (earlier.action == Action.RESUME)
+    return same and turned and (later.rank or "") > (earlier.rank or "")

@@ -29,8 +29,8 @@ from pydantic import (
 from yarl import URL
 
 from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
-from agents.connecting import Flooded, allow_reply, explained, peer, printable, session
-from agents.faults import fault_of
+from agents.connecting import Flooded, allow_reply, dialled, explained, peer, printable, session
+from agents.faults import fault_of, own_fault
 from agents.retrying import Attempt
 from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
@@ -108,13 +108,15 @@ _REPLY_ITEM = TypeAdapter(ReplyItem)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one attempt. `address` is whom it went to, if it came that far; `reply` the answer's body."""
+    """What came of one attempt. `address` is whom it went to, if it came that far, and `dialled` whether that was by a
+    connection of its own; `reply` is the answer's body."""
 
     attempt: Attempt
     duration_ms: float
     items: tuple[ReplyItem, ...] = ()
     address: str | None = None
     reply: bytes = b""
+    dialled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +253,12 @@ class HttpSender:
         started = time.perf_counter()
         attempt, reply, address = await self._post(url, headers, body)
         duration_ms = (time.perf_counter() - started) * 1000
-        return Answer(attempt, duration_ms, parse_reply(reply) if attempt.accepted else (), address, reply)
+        items = parse_reply(reply) if attempt.accepted else ()
+        return Answer(attempt, duration_ms, items, address, reply, dialled.get())
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Attempt, bytes, str | None]:
         peer.set(None)
+        dialled.set(False)
         cap = allow_reply(len(body))
         try:
             if not self._allow_private:
@@ -264,11 +268,13 @@ class HttpSender:
                 error = None if 200 <= response.status < 300 else _words(response, reply)
                 return Attempt(response.status, error, response.headers.get("retry-after")), reply, peer.get()
         except (aiohttp.ClientError, UnsafeAddress, OSError, ValueError) as error:
-            return Attempt(None, explained(error), fault=fault_of(error)), b"", peer.get()
+            return Attempt(None, explained(error), fault=fault_of(error), ours=own_fault(error)), b"", peer.get()
         except Exception as error:
-            # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
-            log.exception("an attempt failed in a way that nobody expected")
-            return Attempt(None, explained(error)), b"", peer.get()
+            ours = own_fault(error)
+            if ours is None:
+                # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
+                log.exception("an attempt failed in a way that nobody expected")
+            return Attempt(None, explained(error), ours=ours), b"", peer.get()
 
     async def _read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         try:

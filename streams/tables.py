@@ -13,15 +13,15 @@ memory. Several changes of one key in between cost one.
 **Why recovery is exact.** Let C be the source offset that is committed in the log, and S what the file holds:
 the effect of everything below S, perhaps of some more.
 
-- An agent makes what it decides durable before it changes the table (`agents.deciding.decide`). So whatever
-  the file holds, the decisions behind it are in the log: a file is never ahead of them.
-- The file is written before the commit, so after SIGKILL at any moment C <= S. From C on everything comes
-  again, under the same ids: what is in the file already changes and causes nothing, the rest is decided as
-  it would have been. Wherever the kill falls (before the decisions are durable; between them and the change
-  in memory; before, within or after the file's transaction; before the commit), one of the two holds.
-- A power cut may cost the file its last transactions (it is not synced at each), and somebody may delete it or
-  put an older copy in its place. Then S < C. Before it decides anything, the agent takes what lies between
-  again, for the table alone (`retake`): what it decided then is durable, since C was committed after it.
+- An agent makes what it decides durable before it changes the table (`agents.deciding.decide`), and commits the
+  source in the same step (`Log.step`). So whatever the file holds, the decisions behind it are in the log: a file is
+  never ahead of them.
+- C < S where nothing was decided, or somebody was killed before such toggles were committed. From C on everything
+  comes again, under the same ids: what is in the file already changes and causes nothing.
+- S < C where somebody was killed after a step and before the file's transaction, where a power cut cost the file its
+  last transactions (it is not synced at each), or where somebody deleted it or put an older copy in its place. Before
+  it decides anything, the agent takes what lies between again, for the table alone (`retake`): what was decided there
+  is durable, since it was appended no later than C was committed.
 - A file that is ahead of its log (S lies beyond the end, or another record stands there) belongs to another
   log: its states know decisions that this log does not have. It is refused.
 

@@ -13,7 +13,7 @@ import orjson
 
 from streams.cloudevents import OURS, Headers, decode, given
 from streams.errors import Undecodable
-from streams.events import MOST_DATASETS, Notice, NoticesIssued
+from streams.events import MOST_DATASETS, Again, Failing, Notice, NoticesIssued
 from streams.kinds import Action
 
 _FIELDS = frozenset(name for name, field in Notice.model_fields.items() if field.is_required())
@@ -50,6 +50,10 @@ class WrittenPack(NamedTuple):
 
     partner: str
     notices: list[WrittenNotice]
+    #: What a pack that was issued again says of that.
+    again: Again | None = None
+    checked: int | None = None
+    failing: Failing | None = None
 
 
 def read_pack(value: bytes | None, headers: Headers = None) -> WrittenPack:
@@ -62,7 +66,8 @@ def read_pack(value: bytes | None, headers: Headers = None) -> WrittenPack:
     data = decode(value, headers).data
     if not isinstance(data, NoticesIssued):
         raise Undecodable(f"{data.TYPE} does not belong into a lane")
-    return WrittenPack(data.partner, _traced([written(notice) for notice in data.notices], data.traces))
+    notices = _traced([written(notice) for notice in data.notices], data.traces)
+    return WrittenPack(data.partner, notices, data.again, data.checked, data.failing)
 
 
 def _quick(value: bytes) -> WrittenPack | None:
@@ -72,6 +77,8 @@ def _quick(value: bytes) -> WrittenPack | None:
         data = parsed["data"]
         partner, notices = data["partner"], data["notices"]
         if parsed["type"] != NoticesIssued.TYPE or type(partner) is not str or not 0 < len(notices) <= _MOST:
+            return None
+        if "again" in data:
             return None
         for notice in notices:
             if (

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agents.judging import Verdict
+from agents.judging import AttemptVerdict as Verdict
 from tests import misbehaving as how
 from tests.misbehaving import NOTHING, OK, Seen, Serve, Wire, answer, flooding, saying, trickling
 
@@ -63,12 +63,17 @@ def again(name: str, serve: Serve, words: str, **more: Any) -> Misbehaviour:
     return Misbehaviour(name, serve, Verdict.RETRY, words, **more)
 
 
-def halve(name: str, serve: Serve, words: str, **more: Any) -> Misbehaviour:
-    return Misbehaviour(name, serve, Verdict.HALVE, words, **more)
+def failed(name: str, serve: Serve, words: str, **more: Any) -> Misbehaviour:
+    return Misbehaviour(name, serve, Verdict.FAILED, words, **more)
+
+
+def refused(name: str, serve: Serve, words: str, **more: Any) -> Misbehaviour:
+    return Misbehaviour(name, serve, Verdict.REFUSED, words, **more)
 
 
 def late(name: str, serve: Serve, words: str = "no complete answer in time", **more: Any) -> Misbehaviour:
-    return again(name, serve, words, slow=True, **more)
+    never_reached = words == "no connection in time"
+    return (again if never_reached else failed)(name, serve, words, slow=True, **more)
 
 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -113,7 +118,7 @@ _ENDLESS = (
     taken("sends a chunk's extension without end", flooding(CHUNKED + b"1;", b"a=b;" * 4096)),
     taken("sends until it is closed, and never closes", flooding(OK + b"\r\n", b" " * 65536)),
     taken("sends answers without end", flooding(b"", (OK + NOTHING) * 2048)),
-    again("sends an error without end", flooding(b"HTTP/1.1 500 No\r\n\r\n", b"no " * 9999), "HTTP 500(: (no )*no?)?"),
+    failed("sends an error without end", flooding(b"HTTP/1.1 500 No\r\n\r\n", b"no " * 9999), "HTTP 500(: (no )*no?)?"),
     again("sends 100 without end", flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2048), ENDLESS),
     again("sends 103 without end", flooding(b"", EARLY * 2048), ENDLESS),
     again("sends headers without end", flooding(OK, b"a: b\r\n" * 4096), NOT_HTTP),
@@ -162,12 +167,12 @@ _BAD_HTTP = (
     Misbehaviour(
         "answers 413 to the head alone",
         how.answers_the_head,
-        Verdict.HALVE,
+        Verdict.REFUSED,
         "HTTP 413: too much",
         notices=8000,
         **UNHEARD,
     ),
-    again("answers more than it is asked", how.answers_more_than_it_is_asked, "HTTP 500", **TWICE),
+    failed("answers more than it is asked", how.answers_more_than_it_is_asked, "HTTP 500", **TWICE),
 )
 
 _ELSEWHERE = (
@@ -179,16 +184,16 @@ _ELSEWHERE = (
 
 _REPLIES = (
     taken("answers for others' notices", answer(200, body=RESULTS), acknowledged=1),
-    again("answers for its notices with an error", answer(500, body=RESULTS), "HTTP 500: {.*"),
+    failed("answers for its notices with an error", answer(500, body=RESULTS), "HTTP 500: {.*"),
     taken("sends a bomb of gzip", answer(200, "content-encoding: gzip", body=BOMB)),
     taken("says gzip and sends none", answer(200, "content-encoding: gzip", body=RESULTS), acknowledged=1),
     taken("replies no UTF-8", answer(200, body=b'{"results": "\xff\xfe"}')),
     taken("replies JSON nested too deep", answer(200, body=b'{"results":' * 90_000)),
     taken("replies with half a million items", answer(200, body=MANY)),
     taken("replies for one notice 1,500 times", answer(200, body=REPEATED), acknowledged=1),
-    again("refuses in no UTF-8", answer(500, body=b"\xff\xfe"), "HTTP 500: \N{REPLACEMENT CHARACTER}{2}"),
-    again("refuses in what a terminal obeys", answer(500, body=b"\x1b[2J\x07\r\nno"), r"HTTP 500: \?\[2J\? no"),
-    again("refuses in many words", answer(500, body=b"so sorry " * 9000), "HTTP 500: (so sorry ){55}so so"),
+    failed("refuses in no UTF-8", answer(500, body=b"\xff\xfe"), "HTTP 500: \N{REPLACEMENT CHARACTER}{2}"),
+    failed("refuses in what a terminal obeys", answer(500, body=b"\x1b[2J\x07\r\nno"), r"HTTP 500: \?\[2J\? no"),
+    failed("refuses in many words", answer(500, body=b"so sorry " * 9000), "HTTP 500: (so sorry ){55}so so"),
     taken("sets cookies", how.no_cookies_please, host="partner.example", **TWICE),
 )
 
@@ -226,10 +231,10 @@ _NAMES = (
 
 def _statuses() -> Iterable[Misbehaviour]:
     for status in (401, 402, 403, 404, 405, 406, 408, 409, 411, 415, 418, 425, 451, 500, 501, 502, 504, 599, 999):
-        yield again(f"says {status}", answer(status, body=b"so\n sorry"), f"HTTP {status}: so sorry")
+        yield failed(f"says {status}", answer(status, body=b"so\n sorry"), f"HTTP {status}: so sorry")
     yield again("says 304", answer(304), "HTTP 304")
     for status in (400, 413, 422):
-        yield halve(f"says {status}", answer(status, body=b"no"), f"HTTP {status}: no")
+        yield refused(f"says {status}", answer(status, body=b"no"), f"HTTP {status}: no")
     yield Misbehaviour("says 410", answer(410, body=b"gone"), Verdict.SUSPEND, "HTTP 410: gone")
     far = (datetime.now(UTC) + timedelta(hours=100)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     for name, said, wait in (
@@ -244,7 +249,7 @@ def _statuses() -> Iterable[Misbehaviour]:
         for status in (429, 503):
             serve = answer(status, f"retry-after: {said}")
             yield again(f"says {status}, and to come again {name}", serve, f"HTTP {status}", wait=wait)
-    yield again("says 500, and to come again in a while", answer(500, "retry-after: 7"), "HTTP 500", wait=0.1)
+    yield failed("says 500, and to come again in a while", answer(500, "retry-after: 7"), "HTTP 500", wait=0.1)
 
 
 MISBEHAVIOURS = (

@@ -107,11 +107,11 @@ def victim(directory: str, seed: int, most: int) -> None:
     def around(owner: type, name: str, *, coroutine: bool = True) -> None:
         inner = getattr(owner, name)
 
-        async def outer(self: Any, *args: Any) -> Any:
+        async def outer(self: Any, *args: Any, **named: Any) -> Any:
             # Long enough for somebody else to commit in between.
             await asyncio.sleep(chance.uniform(0.0, 0.02))
             step()
-            result = await inner(self, *args)
+            result = await inner(self, *args, **named)
             step()
             return result
 
@@ -123,7 +123,7 @@ def victim(directory: str, seed: int, most: int) -> None:
 
         setattr(owner, name, outer if coroutine else plain)
 
-    around(EmbeddedLog, "append")
+    around(EmbeddedLog, "step")
     around(Consumer, "_commit")
     around(StateFile, "_write", coroutine=False)
     connect = StateFile._connect

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import consuming
-from agents.delivery import Courier
+from agents.delivery import Alone, Courier
 from agents.directory import Directory
-from agents.judging import REFUSALS
 from agents.parcels import Batch
 from agents.retrying import Attempt, Backoff
 from agents.webhooks import Answer, ReplyItem, parse_reply
@@ -30,7 +29,6 @@ from streams.events import (
     BatchFailed,
     Outcome,
     PartnerStatus,
-    PartnerSuspended,
     RefusalReason,
     ReplyAcknowledged,
     SealedSecret,
@@ -39,7 +37,7 @@ from streams.kinds import Action
 from streams.records import TopicPartition, record
 from streams.sealing import Sealer
 from streams.signing import Scheme
-from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS, UNDELIVERABLE
+from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS
 from tests.conformance.harness import until
 from tests.unit.fakes import (
     DOWN,
@@ -90,7 +88,7 @@ class Scene:
 
     async def delivered(self, batch: Batch) -> None:
         """As a lane does it, which has the last of it written."""
-        await consuming.append_until_durable(self.log, await self.courier.deliver(batch))
+        await consuming.append_until_durable(self.log, await self.courier.deliver(batch, Alone(self.log)))
 
     async def deliver(self, batch: Batch = BATCH) -> None:
         await asyncio.wait_for(self.delivered(batch), 30)
@@ -473,37 +471,6 @@ def many(count: int) -> Batch:
     return Batch(3, 7, 7, "p", tuple(written_notice(number) for number in range(count)), (7,) * count)
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_the_culprit_of_a_batch_stands_alone_in_the_end(status: int) -> None:
-    scene = Scene(OK)
-    Picky(scene, "n13", "n14", status=status)
-    await scene.announce()
-    await scene.deliver(many(40))
-    refused: list[Any] = [event.data for event in scene.log.events(UNDELIVERABLE.name)]
-    assert [(event.notice_id, event.status_code, event.detail) for event in refused] == [
-        ("n13", status, "HTTP 422: unknown subject"),
-        ("n14", status, "HTTP 422: unknown subject"),
-    ]
-    (delivered,) = scene.deliveries()
-    assert (delivered.notices, delivered.undelivered, delivered.status_code) == (40, ("n13", "n14"), 200)
-    taken = [notice.id for request in scene.sender.requests for notice in request.notices]
-    assert {f"n{number}" for number in range(40)} <= set(taken)
-    # By halves: some dozen requests, and not forty.
-    assert len(scene.sender.requests) < 20
-    by_id = {request.webhook_id: request.notices for request in scene.sender.requests}
-    assert len(by_id) == len(scene.sender.requests)
-
-
-async def test_a_refusal_has_an_id_for_each_place_and_the_same_after_a_crash() -> None:
-    scene = Scene(Answer(Attempt(422, "HTTP 422"), 1.0))
-    await scene.announce()
-    for offset in (7, 7, 9):
-        await scene.deliver(Batch(3, offset, offset, "p", (written_notice(0),), (offset,)))
-    events = scene.log.events(UNDELIVERABLE.name)
-    assert len(events) == 3
-    assert len({event.id for event in events}) == 2
-
-
 async def test_halves_have_the_same_ids_after_a_crash() -> None:
     ids_of = []
     for _ in range(2):
@@ -513,23 +480,6 @@ async def test_halves_have_the_same_ids_after_a_crash() -> None:
         await scene.deliver(many(10))
         ids_of.append([request.webhook_id for request in scene.sender.requests])
     assert ids_of[0] == ids_of[1]
-
-
-async def test_a_batch_of_which_nothing_is_taken_is_not_called_delivered() -> None:
-    scene = Scene(Answer(Attempt(400, "HTTP 400"), 1.0))
-    await scene.announce()
-    await scene.deliver(many(3))
-    assert len(scene.log.events(UNDELIVERABLE.name)) == 3
-    assert scene.deliveries() == []
-
-
-async def test_the_last_refused_leaves_the_others_delivered() -> None:
-    scene = Scene(OK)
-    Picky(scene, "n2")
-    await scene.announce()
-    await scene.deliver(many(3))
-    (delivered,) = scene.deliveries()
-    assert delivered.undelivered == ("n2",)
 
 
 async def test_410_suspends_until_an_operator_has_changed_the_partner() -> None:
@@ -567,20 +517,6 @@ async def test_a_suspension_that_comes_after_a_change_does_not_count() -> None:
     assert len(scene.sender.requests) == 2
 
 
-async def test_who_refuses_everything_is_suspended_before_all_is_a_dead_letter() -> None:
-    scene = Scene(Answer(Attempt(400, "HTTP 400: no JSON"), 1.0))
-    await scene.announce(batch_size=1)
-    async with scene.delivering(many(REFUSALS + 50)):
-        await until(lambda: any(isinstance(event.data, PartnerSuspended) for event in scene.log.events(PARTNERS.name)))
-        await scene.read_partners()
-        suspended = scene.directory.get("p")
-        assert suspended is not None
-        assert suspended.status is PartnerStatus.SUSPENDED
-        assert suspended.status_reason is not None
-        assert "refused 101 notices in a row" in suspended.status_reason
-    assert len(scene.log.events(UNDELIVERABLE.name)) == REFUSALS
-
-
 # -- what a partner can take
 
 
@@ -589,8 +525,7 @@ async def test_a_smaller_batch_size_splits_what_waits_already() -> None:
     await scene.announce(batch_size=4)
     await scene.deliver(many(10))
     assert [len(request.notices) for request in scene.sender.requests] == [4, 4, 2]
-    (delivered,) = scene.deliveries()
-    assert delivered.notices == 10
+    assert [delivered.notices for delivered in scene.deliveries()] == [4, 4, 2]
 
 
 async def test_a_request_is_no_larger_than_the_partner_takes() -> None:
@@ -633,7 +568,7 @@ async def test_one_line_an_attempt_tells_everything_but_whom_it_is_about(caplog:
     await scene.announce()
     await scene.deliver()
     first, second = caplog.messages
-    for words in ("partner=p", "lane=3", "offsets=7-7", "notices=2", "attempt=1", "status=503", "outcome=retry"):
+    for words in ("partner=p", "lane=3", "offsets=7-7", "notices=2", "attempt=1", "status=503", "outcome=failed"):
         assert words in first.split()
     assert "duration_ms=12.3 address=192.0.2.1:443 next_attempt=2026-01-01T12:00:0" in first
     assert first.endswith('error="HTTP 503: \\"busy\\"\\nlater"')

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from agents.directory import Directory
 from streams.cloudevents import Envelope, encode
-from streams.events import ConsentToggled
+from streams.events import ConsentToggled, PartnerSuspended, PartnerTried
 from streams.kinds import Choice
-from streams.records import Record, record
+from streams.records import Message, Record, record
 from streams.topics import PARTNERS
 from tests.unit.fakes import NOON, MemoryLog, announce, message, partner, settle
 
@@ -47,6 +48,61 @@ async def test_a_tombstone_forgets_a_partner() -> None:
         assert directory.get("a") is not None
         directory.take([message(Record(PARTNERS.name, key, None), offset)], offset + 1)
     assert directory.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "tried"),
+    [
+        ([{"status": "paused"}], False),
+        ([{"status": "paused"}, {"status": "active"}], True),
+        ([{"status": "suspended"}, {"status": "active"}], True),
+        ([{"url": "https://new.example"}], True),
+        ([{"secrets": [{"scheme": "v1", "sealed": "y"}]}], True),
+        ([{"url": "https://new.example", "status": "paused"}], False),
+        ([{"gzip": True}], False),
+        ([{"batch_size": 1}, {"max_requests_per_second": 1.0}], False),
+        ([{"status": "removed"}], False),
+    ],
+)
+async def test_what_may_help_is_tried_at_once(changes: list[dict[str, Any]], tried: bool) -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    await announce(log, directory, partner("a"))
+    assert directory.tried("a") == 0
+    for revision, change in enumerate(changes, start=2):
+        await announce(log, directory, partner("a", revision=revision, **change))
+    assert (directory.tried("a") > 0) is tried
+
+
+async def test_a_resumption_after_the_worker_gave_up_is_tried_at_once() -> None:
+    log = MemoryLog()
+    directory = Directory(log)
+    await announce(log, directory, partner("a"))
+    gone = PartnerSuspended(partner="a", revision=1, reason="gone", suspended_at=NOON)
+    directory.take([message(record(PARTNERS.name, Envelope("s", NOON, gone)), 1)], 2)
+    await announce(log, directory, partner("a", revision=2))
+    assert directory.tried("a") > 0
+
+
+def tries(*offsets: int, whom: str = "a") -> list[Message]:
+    tried = PartnerTried(partner=whom, tried_at=NOON)
+    return [message(record(PARTNERS.name, Envelope(f"t{offset}", NOON, tried)), offset) for offset in offsets]
+
+
+async def test_whoever_waits_hears_that_a_partner_is_tried_and_counts_each_once() -> None:
+    directory = Directory(MemoryLog())
+    waiting = asyncio.ensure_future(directory.changed())
+    await settle()
+    directory.take(tries(3), 4)
+    await asyncio.wait_for(waiting, 30)
+    first = directory.tried("a")
+    assert (first > 0, directory.tried("b")) == (True, 0)
+    directory.take(tries(5), 6)
+    second = directory.tried("a")
+    assert second > first
+    # Whoever follows the log begins again after an error.
+    directory.take(tries(3, 5), 6)
+    assert directory.tried("a") == second
 
 
 @pytest.mark.parametrize(

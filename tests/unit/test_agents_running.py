@@ -22,7 +22,7 @@ from streams.cloudevents import Envelope, decode
 from streams.errors import LogUnavailable
 from streams.events import ConsentToggled, NoticesIssued
 from streams.kinds import Choice
-from streams.records import Position, Record, TopicPartition, record
+from streams.records import Position, TopicPartition, record
 from streams.sealing import Sealer
 from streams.topics import DECISIONS, DELIVERIES, LANES, NOTICES, PARTNERS, SUBJECT_PARTITIONS, TOGGLES
 from streams.written import WrittenNotice
@@ -131,14 +131,14 @@ async def test_a_choice_is_not_known_before_its_decision_is_durable(
     await scene.engine.log.append([record(TOGGLES.name, Envelope("t", NOON, toggle))])
     tried = 0
 
-    async def refuse(records: Sequence[Record]) -> list[Position]:
+    async def refuse(*_: object) -> list[Position]:
         nonlocal tried
         tried += 1
         raise LogUnavailable("told to fail")
 
     with monkeypatch.context() as patched:
         # Not by the log itself, which would refuse the table's change in the same transaction.
-        patched.setattr(scene.engine.log, "append", refuse)
+        patched.setattr(scene.engine.log, "step", refuse)
         async with running(scene.app()):
             await until(lambda: tried == 2)
     assert scene.events(DECISIONS.name, SUBJECT_PARTITIONS) == []
@@ -250,14 +250,14 @@ async def test_a_lane_goes_on_while_the_log_takes_nothing_but_not_for_ever_and_n
     await scene.issue("p", 0, *range(1, 41))
     refused = 0
 
-    async def refuse(records: Sequence[Record]) -> list[Position]:
+    async def refuse(*_: object, **__: object) -> list[Position]:
         nonlocal refused
         refused += 1
         raise LogUnavailable("told to fail")
 
     async with running(scene.app()):
         with monkeypatch.context() as patched:
-            patched.setattr(scene.engine.log, "append", refuse)
+            patched.setattr(scene.engine.log, "step", refuse)
             await until(lambda: refused >= 3)
             asked = scene.sender.subjects("https://p.example/")
             # One is being written, twenty wait for it, and one more waits for room.

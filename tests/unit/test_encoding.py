@@ -21,6 +21,7 @@ from streams.events import (
     Again,
     ClocksByAction,
     DatasetVersion,
+    Failing,
     Notice,
     OtherClocks,
     SealedSecret,
@@ -72,12 +73,13 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "name": st.text("aé漢 .", min_size=1, max_size=50).map(lambda name: f"x{name}"),
     "evidence": st.dictionaries(TEXT, JSON, max_size=3),
     "via": st.sampled_from(["reply", "api", "callback"]),
-    "how": st.sampled_from(["replay", "redrive", "reminder"]),
+    "how": st.sampled_from(["replay", "redrive", "reminder", "retry"]),
     "key": NAMES,
     "role": NAMES,
     "details": st.dictionaries(TEXT, JSON, max_size=3),
     "poisoned": st.lists(IDS, max_size=3),
     "extend": st.just(True),
+    "rank": st.just("00000000000000000008/2026-01-31T12:00:00.000000Z/2"),
     "escalation": IDS,
     "claim": IDS,
     "rule": IDS,
@@ -128,6 +130,8 @@ def values(name: str, annotation: Any) -> st.SearchStrategy[Any]:
         return st.lists(made(SealedSecret), min_size=1, max_size=3)
     if name == "datasets":
         return st.lists(made(DatasetVersion), min_size=1, max_size=3)
+    if name == "failing":
+        return made(Failing)
     if name in ("again", "by"):
         return made(Again if name == "again" else Actor)
     for inner in typing.get_args(annotation):  # an optional one, or one with bounds

@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agents.breaking import Breaker
-from agents.judging import REFUSALS, Verdict, judge
+from agents.faults import Fault
+from agents.judging import AttemptVerdict, is_undeliverable, judge, parked_wait
 from agents.limiting import Bucket
 from agents.parcels import Batch, Parcel
 from agents.retrying import Attempt, Backoff, next_delay
+from streams.events import Failing
 from streams.failures import THRESHOLD
 from streams.written import WrittenNotice
 from tests.unit.fakes import NOON, written_notice
 
+OTHERS = (401, 402, 403, 404, 405, 406, 408, 409, 411, 412, 414, 415, 418, 421, 423, 425, 426, 428, 431, 451, 499)
+
 
 @pytest.mark.parametrize(
-    ("status", "several", "alone"),
+    ("attempt", "verdict"),
     [
-        (200, Verdict.ACCEPTED, Verdict.ACCEPTED),
-        (202, Verdict.ACCEPTED, Verdict.ACCEPTED),
-        (204, Verdict.ACCEPTED, Verdict.ACCEPTED),
-        (299, Verdict.ACCEPTED, Verdict.ACCEPTED),
-        (400, Verdict.HALVE, Verdict.REFUSED),
-        (413, Verdict.HALVE, Verdict.REFUSED),
-        (422, Verdict.HALVE, Verdict.REFUSED),
-        (410, Verdict.SUSPEND, Verdict.SUSPEND),
-        *((status, Verdict.RETRY, Verdict.RETRY) for status in (None, 100, 199, 300, 301, 302, 307, 308, 401, 402)),
-        *((status, Verdict.RETRY, Verdict.RETRY) for status in (403, 404, 405, 408, 409, 411, 412, 414, 415, 418)),
-        *((status, Verdict.RETRY, Verdict.RETRY) for status in (421, 423, 425, 426, 428, 429, 431, 451, 499)),
-        *((status, Verdict.RETRY, Verdict.RETRY) for status in (500, 501, 502, 503, 504, 505, 507, 511, 599, 999)),
+        *((Attempt(status), AttemptVerdict.ACCEPTED) for status in (200, 202, 204, 299)),
+        *((Attempt(status, "no"), AttemptVerdict.REFUSED) for status in (400, 413, 422)),
+        (Attempt(410, "gone"), AttemptVerdict.SUSPEND),
+        *((Attempt(status, "no"), AttemptVerdict.FAILED) for status in (*OTHERS, 500, 501, 502, 503, 504, 599, 999)),
+        *((Attempt(status, "no"), AttemptVerdict.RETRY) for status in (100, 199, 300, 301, 302, 307, 308, 429)),
+        (Attempt(429, "slow down", "7"), AttemptVerdict.RETRY),
+        (Attempt(503, "later", "7"), AttemptVerdict.RETRY),
+        (Attempt(500, "later", "7"), AttemptVerdict.FAILED),
+        (Attempt(None, "no answer", fault=Fault.TIMEOUT), AttemptVerdict.FAILED),
+        *((Attempt(None, "x", fault=fault), AttemptVerdict.RETRY) for fault in set(Fault) - {Fault.TIMEOUT}),
+        (Attempt(None, "the secret is sealed with another key"), AttemptVerdict.RETRY),
     ],
 )
-def test_what_a_status_means(status: int | None, several: Verdict, alone: Verdict) -> None:
-    attempt = Attempt(status, "words")
-    assert judge(attempt, 2) is several
-    assert judge(attempt, 100) is several
-    assert judge(attempt, 1) is alone
+def test_what_an_answer_means(attempt: Attempt, verdict: AttemptVerdict) -> None:
+    assert judge(attempt) is verdict
 
 
-def test_who_refuses_everything_is_suspended_and_loses_nothing() -> None:
-    attempt = Attempt(422, "no")
-    assert judge(attempt, 1, REFUSALS - 1) is Verdict.REFUSED
-    assert judge(attempt, 1, REFUSALS) is Verdict.SUSPEND
-    assert judge(attempt, 2, REFUSALS) is Verdict.HALVE
+def test_no_connection_in_time_is_no_fault_of_a_notice() -> None:
+    assert judge(Attempt(None, "x", fault=Fault.TIMEOUT), reached=False) is AttemptVerdict.RETRY
+
+
+@pytest.mark.parametrize(
+    ("refusals", "minutes", "others_taken", "undeliverable"),
+    [
+        (3, 15, True, True),
+        (9, 900, True, True),
+        (2, 900, True, False),  # twice is not enough, however long ago
+        (3, 14.9, True, False),  # nor is it in a short time
+        (9, 900, False, False),  # and never while the endpoint takes no other of the action
+    ],
+)
+def test_when_a_notice_is_refused_for_good(
+    refusals: int, minutes: float, others_taken: bool, undeliverable: bool
+) -> None:
+    failing = Failing(
+        lane=0, offset=0, failures=refusals + 4, refusals=refusals, first_refused_at=NOON, others_taken=others_taken
+    )
+    assert is_undeliverable(failing, NOON + timedelta(minutes=minutes)) is undeliverable
+
+
+def test_what_was_never_refused_is_never_undeliverable() -> None:
+    failing = Failing(lane=0, offset=0, failures=50, refusals=0, others_taken=True)
+    assert not is_undeliverable(failing, NOON + timedelta(days=99))
+
+
+def test_the_waits_of_a_parked_notice_grow() -> None:
+    def wait(failures: int) -> float:
+        return parked_wait(Failing(lane=0, offset=0, failures=failures, refusals=0, others_taken=True), Backoff())
+
+    assert [wait(failures) for failures in (1, 2, 3, 4, 9, 99)] == [60, 120, 240, 480, 3600, 3600]
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True), st.floats(0.01, 10), st.floats(10, 100_000))
@@ -137,6 +167,16 @@ def test_a_breaker_that_is_open_lets_one_through_at_a_time() -> None:
     assert breaker.wait(12.5) == 0
 
 
+def test_somebody_who_wants_it_tried_ends_the_wait() -> None:
+    breaker = Breaker()
+    for _ in range(THRESHOLD):
+        breaker.begin()
+        breaker.failed(1000.0)
+    assert breaker.wait(10.0) == 990.0
+    breaker.tried_now()
+    assert breaker.wait(10.0) == 0
+
+
 @given(st.floats(0.01, 1000), st.lists(st.floats(0, 10), min_size=1, max_size=60))
 def test_a_partner_is_never_asked_more_often_than_it_allows(rate: float, pauses: list[float]) -> None:
     bucket, now, asked = Bucket(rate), 0.0, []
@@ -178,7 +218,7 @@ def test_ids_follow_from_what_is_carried_and_where_it_stands() -> None:
     others = {
         batch(4, last=8).parcels(100)[0].webhook_id,
         batch(4, first=6).parcels(100)[0].webhook_id,
-        Parcel(batch(4), 0, 2).webhook_id,
-        Parcel(batch(4), 2, 4).webhook_id,
+        Parcel(batch(4), (0, 1)).webhook_id,
+        Parcel(batch(4), (2, 3)).webhook_id,
     }
     assert len(others | {whole.webhook_id}) == 5

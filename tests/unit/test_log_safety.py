@@ -63,29 +63,15 @@ def test_a_new_log_is_marked_and_can_give_space_back(tmp_path: Path) -> None:
         assert pragma(path, "auto_vacuum") == 2
 
 
-def test_a_log_from_before_versions_is_taken_over_whole(tmp_path: Path) -> None:
+def test_an_older_log_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
-    with contextlib.closing(sqlite3.connect(path)) as old:
-        old.executescript(_UNMARKED)
-    with opened(path) as store:
-        assert store.end(TP) == 8
-        assert asyncio.run(store.committed("g")) == {TP: 5}
-        assert asyncio.run(store.append([Record("t", None, b"v")]))[0].offset == 8
-    assert pragma(path, "user_version") == versions.VERSION
-
-
-_UNMARKED = f"""
-PRAGMA journal_mode=WAL;
-CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL,
-    cleanup TEXT NOT NULL);
-CREATE TABLE records (tp INTEGER NOT NULL, offset INTEGER NOT NULL, timestamp INTEGER NOT NULL, key BLOB,
-    value BLOB, headers BLOB, PRIMARY KEY (tp, offset)) WITHOUT ROWID;
-CREATE TABLE commits (consumer_group TEXT NOT NULL, tp INTEGER NOT NULL, offset INTEGER NOT NULL,
-    PRIMARY KEY (consumer_group, tp)) WITHOUT ROWID;
-INSERT INTO topics VALUES (1, 't', 1, 'delete');
-INSERT INTO records VALUES ({1 << SHIFT}, 7, 1, NULL, x'00', NULL);
-INSERT INTO commits VALUES ('g', {1 << SHIFT}, 5);
-"""
+    with opened(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.execute(f"PRAGMA user_version = {versions.VERSION - 1}")
+    before = path.read_bytes()
+    assert "was written by an older Rescind" in refused(path)
+    assert path.read_bytes() == before
 
 
 def test_a_newer_log_is_left_alone(tmp_path: Path) -> None:

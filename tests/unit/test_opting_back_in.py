@@ -14,7 +14,8 @@ from agents import lanes
 from agents.webhooks import Answer, Payload
 from streams.cloudevents import Envelope
 from streams.events import BatchDelivered, Notice, NoticesIssued, NoticesSuperseded, PartnerStatus
-from streams.kinds import Action
+from streams.kinds import Action, Choice
+from streams.ranks import rank_of
 from streams.records import record
 from streams.topics import DELIVERIES, NOTICES, SUBJECT_PARTITIONS
 from tests.conformance.harness import running, until
@@ -47,7 +48,9 @@ class Moody(HangingSender):
 def said(number: int, action: Action, about: str = "user:1") -> Notice:
     """The one that was issued after so many others."""
     issued_at = NOON + timedelta(milliseconds=number)
-    return notice(number, action).model_copy(update={"subject": about, "issued_at": issued_at})
+    choice = Choice.OPT_IN if action is R else Choice.OPT_OUT
+    rank = rank_of(None, issued_at, choice, retroactive=action is E)
+    return notice(number, action).model_copy(update={"subject": about, "issued_at": issued_at, "rank": rank})
 
 
 class Lane0(Scene):

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.superseding import Words, places
+from agents.parcels import places
+from agents.superseding import Words
 from ledger import Entry, Ledger
 from streams.events import Notice, NoticesIssued, NoticesSuperseded
-from streams.kinds import Action
+from streams.kinds import Action, Choice
+from streams.ranks import rank_of
 from streams.written import WrittenNotice, written
+from tests.unit.fakes import NOON
 from tests.unit.test_ledger import acknowledged, at, delivered, entry, notice, partner, reissued, status, toggled
 
 S, E, R = Action.STOP, Action.ERASE, Action.RESUME
@@ -22,7 +25,8 @@ S, E, R = Action.STOP, Action.ERASE, Action.RESUME
 
 def issued(number: int, action: Action, about: str = "user:1", purpose: str = "ai") -> Notice:
     """The one that was issued after so many others."""
-    changes = {"action": action, "subject": about, "purpose": purpose, "issued_at": at(number / 1000)}
+    when, rank = at(number / 1000), rank_of(number, NOON, Choice.OPT_OUT, retroactive=True)
+    changes = {"action": action, "subject": about, "purpose": purpose, "issued_at": when, "rank": rank}
     return notice(number).model_copy(update=changes)
 
 
@@ -105,15 +109,21 @@ def test_an_old_word_that_is_repeated_behind_a_new_one_takes_nothing_back() -> N
     ]  # fmt: skip
 
 
-def test_of_what_was_accepted_at_the_same_time_all_goes_out() -> None:
+def test_of_what_was_accepted_at_the_same_time_the_higher_rank_is_the_later_word() -> None:
     same = asked(1, R)
     same.issued_at = asked(0, E).issued_at
-    assert superseded([asked(0, E), same]) == set()
+    assert superseded([asked(0, E), same]) == {asked(0, E).id}
 
 
-def test_a_clock_that_was_put_back_takes_back_no_last_word() -> None:
-    early = asked(2, E)
-    assert superseded([early, asked(1, R)]) == set()
+def test_a_lower_rank_takes_back_nothing() -> None:
+    assert superseded([asked(2, E), asked(1, R)]) == set()
+
+
+def test_what_has_no_rank_is_below_all_others() -> None:
+    without = asked(0, E)
+    without.rank = None
+    assert superseded([without, asked(1, R)]) == {without.id}
+    assert superseded([asked(1, R), without]) == set()
 
 
 def followed(notices: list[WrittenNotice]) -> dict[tuple[str, str], str]:

@@ -1,0 +1,276 @@
+"""One attempt at a time: when a partner may be tried, what is sent, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from agents import reports
+from agents.channels import PartnerChannel
+from agents.connectivity import Connectivity
+from agents.consuming import append_until_durable
+from agents.directory import Directory
+from agents.judging import AttemptVerdict, judge
+from agents.parcels import Parcel
+from agents.retrying import Attempt, Backoff, next_delay
+from agents.tracing import attempt
+from agents.webhooks import Answer, Payload, Sender
+from streams.clock import Clock
+from streams.events import Partner, PartnerStatus
+from streams.keyring import live_secrets
+from streams.kinds import Action
+from streams.records import Appender
+from streams.sealing import SealBroken, Sealer
+from streams.tracing import OFF, Tracing
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a partner's change may take to reach a lane that is being delivered.
+_DIRECTORY_AGE = 0.1
+#: Seconds until an attempt that failed by our own fault is made again, at most.
+_MOST_OUT_OF_ORDER = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt that was made: the `number`th at this parcel."""
+
+    partner: Partner
+    parcel: Parcel
+    answer: Answer
+    verdict: AttemptVerdict
+    number: int
+
+
+class Removed(Exception):
+    """The partner is removed or unknown: what waits for it goes nowhere."""
+
+
+class Oversized(NamedTuple):
+    """Nothing was sent: the partner takes no body of this size, and the parcel can be halved."""
+
+
+class LeftOut(NamedTuple):
+    """Nothing was sent: the ids of those notices of the parcel that are not to be sent any more."""
+
+    ids: Collection[str]
+
+
+#: What may come before the time of an attempt.
+News = Callable[[], Awaitable[object]]
+#: The ids of those notices of a parcel that are not to be sent any more, as far as is known now.
+Reversed = Callable[[Parcel], Collection[str]]
+
+
+class Attempts:
+    """Makes attempts, for all lanes of a process."""
+
+    def __init__(
+        self,
+        appender: Appender,
+        directory: Directory,
+        sender: Sender,
+        sealer: Sealer,
+        clock: Clock,
+        backoff: Backoff,
+        tracing: Tracing = OFF,
+        connectivity: Connectivity | None = None,
+    ) -> None:
+        self._appender = appender
+        self.directory = directory
+        self._sender = sender
+        self._sealer = sealer
+        self.clock = clock
+        self.backoff = backoff
+        self._tracing = tracing
+        #: Shared by all lanes of the process.
+        self.connectivity = connectivity or Connectivity()
+        self._channels: dict[str, PartnerChannel] = {}
+
+    def channel(self, partner: str) -> PartnerChannel:
+        return self._channels.setdefault(partner, PartnerChannel())
+
+    async def once(
+        self, parcel: Parcel, number: int, reversed_: Reversed, *, urgent: bool = False
+    ) -> Tried | LeftOut | Oversized:
+        """Wait until the partner may be tried, and try it. Whatever came in between is asked for right before. An
+        `urgent` attempt does not wait for the time of the next one. Raises `Removed`."""
+        payload: tuple[Partner, Payload] | None = None
+        in_vain = 0
+        while True:
+            partner = await self.addressee(parcel.batch.partner)
+            channel = self.channel(partner.id)
+            if payload is None or payload[0] is not partner:
+                payload = (partner, self._payload(partner, parcel))
+                if len(payload[1].body) > partner.max_body_bytes and parcel.count > 1:
+                    return Oversized()
+            if not (await self._turn(partner, channel, urgent=urgent) and await self._token(partner, channel, parcel)):
+                continue
+            gone = reversed_(parcel)
+            if gone:
+                return LeftOut(gone)
+            answer = await self._attempt(partner, channel, parcel, payload[1], number)
+            ours = self.connectivity.ended(partner.id, answer, monotonic())
+            if ours is not None:
+                in_vain += 1
+                await self._out_of_order(partner, ours, in_vain)
+                continue
+            in_vain = 0
+            reached = answer.dialled or answer.address is not None
+            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number)
+            if tried.verdict is AttemptVerdict.ACCEPTED:
+                actions = {notice.action for notice in parcel.notices}
+                channel.took(partner, parcel.batch.lane, map(Action, actions), self.clock())
+                self.answered(tried)
+            elif tried.verdict is AttemptVerdict.SUSPEND:
+                self.answered(tried)
+                await self._suspend(tried)
+                number += 1
+                continue
+            return tried
+
+    async def _out_of_order(self, partner: Partner, reason: str, in_vain: int) -> None:
+        """Something is wrong on our side, so this was no attempt at all: nothing is told of the partner."""
+        log.debug("an attempt at partner %s came to nothing: %s", partner.id, reason)
+        channel = self.channel(partner.id)
+        channel.breaker.abandoned()
+        channel.move()
+        delay = min(self.backoff.delay(in_vain, random.random()), _MOST_OUT_OF_ORDER)  # noqa: S311
+        await self.wait(partner, monotonic() + delay)
+
+    def answered(self, tried: Tried) -> None:
+        """The partner's endpoint is there: whoever waits for that may go on."""
+        channel = self.channel(tried.partner.id)
+        channel.breaker.answered()
+        channel.move()
+        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None)
+
+    async def failed(self, tried: Tried, *, at_once: bool = False) -> float:
+        """Count and tell an attempt that failed. When the next one may follow, in the event loop's seconds: after the
+        usual wait, or `at_once`."""
+        now, channel = self.clock(), self.channel(tried.partner.id)
+        jitter = random.random()  # noqa: S311 - jitter needs no cryptography
+        failures = max(tried.number, channel.breaker.failures + 1)
+        delay = 0.0 if at_once else next_delay(tried.answer.attempt, failures, self.backoff, jitter, now)
+        deadline = monotonic() + delay
+        channel.breaker.failed(deadline)
+        channel.move()
+        again = now + timedelta(seconds=delay)
+        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, again)
+        record = reports.failed(tried.parcel, tried.answer, tried.number, now, again)
+        await append_until_durable(self._appender, [record])
+        return deadline
+
+    def disregarded(self, tried: Tried) -> None:
+        """It failed for a notice that is at fault itself, and says nothing of the partner."""
+        channel = self.channel(tried.partner.id)
+        channel.breaker.abandoned()
+        channel.move()
+        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None)
+
+    async def wait(self, partner: Partner, deadline: float, news: News | None = None) -> bool:
+        """Wait until then. False, and at once, if the partner has changed meanwhile, or somebody asked for it to be
+        tried. With `news` also return when that comes; then the time is not over."""
+        tries = self.directory.tried(partner.id)
+        while self.directory.get(partner.id) is partner and self.directory.tried(partner.id) == tries:
+            left = deadline - monotonic()
+            if left <= 0:
+                return True
+            if await _first(left, self.directory.changed(), *(() if news is None else (news(),))):
+                return True
+        self.channel(partner.id).breaker.tried_now()
+        return False
+
+    async def addressee(self, partner_id: str) -> Partner:
+        """The partner, once it may be sent to. Raises `Removed`."""
+        await self.directory.caught_up(_DIRECTORY_AGE)
+        while True:
+            partner = self.directory.get(partner_id)
+            if partner is None or partner.status is PartnerStatus.REMOVED:
+                raise Removed
+            if partner.status is PartnerStatus.ACTIVE:
+                return partner
+            await self.directory.changed()
+
+    def _payload(self, partner: Partner, parcel: Parcel) -> Payload:
+        single = partner.batch_size == 1 and parcel.count == 1
+        return self._sender.payload(parcel.notices, single=single, gzip=partner.gzip)
+
+    async def _attempt(
+        self, partner: Partner, channel: PartnerChannel, parcel: Parcel, payload: Payload, number: int
+    ) -> Answer:
+        try:
+            secrets = live_secrets(partner, self._sealer, self.clock())
+        except SealBroken as error:
+            # This partner's trouble alone: its lane waits, as for any failure, until it gets a new secret.
+            return Answer(Attempt(None, str(error)), 0.0)
+        channel.breaker.begin()
+        channel.in_flight += 1
+        ended = False
+        try:
+            with attempt(self._tracing, parcel, number) as attempted:
+                payload = attempted.onto(payload)
+                answer = await self._sender.send(partner.url, secrets, parcel.webhook_id, payload, self.clock())
+                attempted.answered(answer)
+            ended = True
+        finally:
+            channel.in_flight -= 1
+            if not ended:  # the lane goes to another worker
+                channel.breaker.abandoned()
+            channel.move()
+        return answer
+
+    async def _suspend(self, tried: Tried) -> None:
+        now, parcel, answer = self.clock(), tried.parcel, tried.answer
+        reason = answer.attempt.error or "no reason given"
+        log.error("partner %s is suspended: %s", tried.partner.id, reports.discreet(reason, parcel))
+        records = [
+            reports.failed(parcel, answer, tried.number, now, None),
+            reports.suspended(tried.partner, answer, reason, now),
+        ]
+        await append_until_durable(self._appender, records)
+        await self.directory.caught_up()
+
+    async def _turn(self, partner: Partner, channel: PartnerChannel, *, urgent: bool) -> bool:
+        """Wait until an attempt may begin. False if the partner has changed meanwhile."""
+        tries = self.directory.tried(partner.id)
+        while True:
+            if self.directory.get(partner.id) is not partner:
+                channel.breaker.tried_now()
+                return False
+            if self.directory.tried(partner.id) != tries:
+                tries = self.directory.tried(partner.id)
+                channel.breaker.tried_now()
+            wait = channel.breaker.wait(monotonic())
+            full = partner.max_in_flight is not None and channel.in_flight >= partner.max_in_flight
+            if wait is None or full:
+                await _first(None, channel.moved.wait(), self.directory.changed())
+            elif wait > 0 and not urgent:
+                await _first(wait, channel.moved.wait(), self.directory.changed())
+            else:
+                return True
+
+    async def _token(self, partner: Partner, channel: PartnerChannel, parcel: Parcel) -> bool:
+        """Wait as long as the partner's rate asks. False if the partner has changed meanwhile."""
+        wait = channel.token_wait(partner, parcel.batch.lane, monotonic())
+        return wait <= 0 or await self.wait(partner, monotonic() + wait)
+
+
+async def _first(most: float | None, *news: Awaitable[Any]) -> bool:
+    """Wait for the first of them, or for so many seconds. True if the last of several has come."""
+    waiting = [asyncio.ensure_future(each) for each in news]
+    try:
+        await asyncio.wait(waiting, timeout=most, return_when=asyncio.FIRST_COMPLETED)
+        return len(waiting) > 1 and waiting[-1].done()
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def monotonic() -> float:
+    return asyncio.get_running_loop().time()
