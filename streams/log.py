@@ -56,6 +56,11 @@ class Log(ABC):
     async def partitions(self, topic: str) -> int:
         """See `streams.records.Appender`."""
 
+    async def check_writable(self) -> None:
+        """Raises `LogUnavailable` where it is known that records would not be taken, as on a full disk. An engine that
+        cannot tell without appending says nothing."""
+        return
+
     @abstractmethod
     async def step(
         self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
