@@ -4,14 +4,16 @@ independent model says of what came of it."""
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rescind.client import ApiError, Client, Unreachable
 from tests.e2e import log_file, receivers
@@ -102,18 +104,39 @@ class Load:
                 return
 
 
-async def kill(here: World, kills: int, chance: random.Random, every: tuple[float, float]) -> None:
-    """Kill the service so many times, each third time while it starts, else `every` so many seconds. It runs in the
-    end."""
+async def kill(
+    here: World, kills: int, chance: random.Random, every: tuple[float, float], among: Sequence[Receiver]
+) -> None:
+    """Kill the service so many times: `every` so many seconds, then in the middle of a request to one `among` the
+    receivers, then while it starts, and so on. It runs in the end."""
     for number in range(1, kills + 1):
-        # Not a wait for something: any moment is as good as any other for a power cut.
         if number % 3 == 0:
             await here.die_while_starting(chance.uniform(0.0, 4.0))
         else:
+            # Not a wait for something: any moment is as good as any other for a power cut.
             await asyncio.sleep(chance.uniform(*every))
+            if number % 3 == 2:
+                await _strike(here, chance.choice(among), chance.choice(("read", "answered")))
             await here.service.kill()
         if number % 3 != 2 or number == kills:
             await here.start()
+
+
+async def _strike(here: World, receiver: Receiver, moment: Literal["read", "answered"]) -> None:
+    """Kill the service in the middle of the receiver's next request, or just after it."""
+    struck = asyncio.Event()
+
+    def strike() -> None:
+        os.kill(here.service.pid, signal.SIGKILL)
+        struck.set()
+
+    receiver.at[moment] = strike
+    try:
+        # A partner of which nothing is asked for that long may be spared.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(struck.wait(), 10.0)
+    finally:
+        receiver.at.clear()
 
 
 _OPEN = f"""SELECT COUNT(*) FROM notices WHERE status NOT IN ('completed', 'refused', 'cancelled')
@@ -172,8 +195,8 @@ def outcome(data_dir: Path, users: Users, load: Load, kills: int, parts: Mapping
 
     A kill finds one request of a lane under way at most, of which the service cannot know whether it was taken; all
     that was answered before is on the log. So of each lane a kill may make one answered request come once more. The
-    time between an answer and its commit is short, and seldom are many lanes in it: two a kill, of all lanes together,
-    are plenty.
+    time between an answer and its commit is short, and though some kills aim at it in one lane, seldom are many lanes
+    in it: two a kill, of all lanes together, are plenty.
     """
     log, ledger = data_dir / "log.sqlite", data_dir / "ledger.sqlite"
     toggles = log_file.toggles(log)

@@ -162,9 +162,9 @@ async def test_a_campaign_turns_nobody_around(tmp_path: Path) -> None:
     print(f"CAMPAIGN_SEED={seed} CAMPAIGN_KILLS={KILLS}")  # shown by pytest if the test fails
     chance = random.Random(seed)
     users, parts = Users(seed), cast(random.Random(seed))
-    async with world(tmp_path, environment=QUICK) as here, opened(here, parts):
+    async with world(tmp_path, environment=QUICK) as here, opened(here, parts) as among:
         async with Load(here, users) as load:
-            await kill(here, KILLS, chance, EVERY)
+            await kill(here, KILLS, chance, EVERY, list(among.values()))
         in_the_end = await settled(here, len(parts) * len(users.words(toggles(tmp_path / "log.sqlite"))))
         assert await here.service.stop() == 0
     found = outcome(tmp_path, users, load, KILLS, parts)
