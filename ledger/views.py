@@ -26,13 +26,16 @@ class NoticeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record to project. `envelope` is None where the record is no event of ours: it moves the offset on."""
+    """A record to project. `envelope` is None where the record is no event of ours: it moves the offset on. There is
+    nothing to be read from offset `since` on to the record, on Kafka for instance since a transaction ended there; None
+    means that nobody can tell."""
 
     topic: str
     partition: int
     offset: int
     timestamp: datetime
     envelope: Envelope | None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,13 @@ class EmbeddedLog(Log):
         await asyncio.shield(self._checking)
 
     async def step(
-        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+        self,
+        app: Any,
+        records: Sequence[Record],
+        commits: Mapping[TopicPartition, Commit],
+        *,
+        once: bool = True,
+        generation: int | None = None,
     ) -> list[Position]:
         return await self._store.step(app.conf.id, records, commits)
 
