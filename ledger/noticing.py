@@ -16,7 +16,7 @@ from ledger.times import HOUR_MICROS, maybe_micros, micros
 from ledger.transitions import Progress, Verdict, after, judge
 from ledger.veiling import Veil
 from ledger.views import Entry
-from ledger.watching import first_wakes
+from ledger.watching import first_wakes, risk_margins
 from streams import events
 from streams.cloudevents import Envelope
 from streams.events import AckStatus, Outcome, RefusalReason
@@ -31,6 +31,8 @@ INSERT_NOTICES = """INSERT OR IGNORE INTO notices (id, partner, subject, purpose
 KNOWN_NOTICES = "SELECT json_group_array(id) FROM notices WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_HOURS = """INSERT INTO issued_hours VALUES {} ON CONFLICT DO UPDATE
     SET first = MIN(first, excluded.first), last = MAX(last, excluded.last)"""
+INSERT_MARGINS = """INSERT INTO risk_margins VALUES {} ON CONFLICT DO UPDATE
+    SET receive = MAX(receive, excluded.receive), complete = MAX(complete, excluded.complete)"""
 # The first place of a notice is its notice's own; it counts among several only where there are several.
 KEEP_FIRST_PLACES = """INSERT OR IGNORE INTO places SELECT lane, offset, id, issued_at, NULL, NULL, NULL FROM notices
     WHERE id IN (SELECT value FROM json_each(?))"""
@@ -115,8 +117,6 @@ ADVANCE = """UPDATE notices SET ack_status = said.status, outcome = said.outcome
         json_extract(value, '$[6]') AS expected_by
         FROM json_each(?)) AS said
     WHERE notices.id = said.id"""
-PROGRESSED = """INSERT INTO progress VALUES {} ON CONFLICT (partner) DO UPDATE
-    SET last_at = MAX(last_at, excluded.last_at)"""
 CONTRADICTED = """INSERT INTO counts VALUES {} ON CONFLICT DO UPDATE SET n = n + excluded.n"""
 CHANGED = """INSERT INTO lag_changes VALUES {} ON CONFLICT DO UPDATE SET n = n + 1"""
 
@@ -152,6 +152,7 @@ class Notices:
         hours: dict[tuple[str, int, int], tuple[int, int]] = {}
         about: set[tuple[str, str, str]] = set()
         holding = set(select(self._connection, HOLDING))
+        margins: dict[tuple[str, Action], tuple[int, int]] = {}
         for entry, envelope, data in items:
             pack = list(_notice_rows(self._veil, entry, data))
             if data.partner in holding:
@@ -159,6 +160,7 @@ class Notices:
             for row in pack:
                 if rows.setdefault(row[0], row) is not row or data.again is not None:
                     places[_place(row)] = _again(envelope, data, row)
+            _widen(margins, data, pack)
             if data.again is None:
                 for hour in {row[10] // HOUR_MICROS for row in pack}:
                     first, _ = hours.get((data.partner, hour, data.lane), (entry.offset, 0))
@@ -168,6 +170,7 @@ class Notices:
             places.setdefault(_place(row), (row[10], None, None, None))
         insert(self._connection, INSERT_NOTICES, list(rows.values()))
         insert(self._connection, INSERT_HOURS, [(*where, *ends) for where, ends in hours.items()])
+        insert(self._connection, INSERT_MARGINS, [(*whose, *longest) for whose, longest in margins.items()])
         if places:
             insert(self._connection, INSERT_PLACES, [(*place, *why) for place, why in places.items()])
             again = listed({identity for _, _, identity in places})
@@ -280,7 +283,6 @@ class Notices:
         ]
         if said:
             self._connection.execute(ADVANCE, (listed(said),))
-            insert(self._connection, PROGRESSED, list(bench.last.items()))
 
 
 @dataclass(slots=True)
@@ -298,8 +300,6 @@ class _Bench:
     """Judges the acknowledgements of a batch in order, each by what those before it did."""
 
     standings: dict[str, _Standing]
-    #: By partner, when it last said something that counted.
-    last: dict[str, int] = field(default_factory=dict)
     #: By partner and kind of notice, how often it said otherwise than before.
     contradictions: Counter[tuple[str, Action]] = field(default_factory=Counter)
 
@@ -313,7 +313,6 @@ class _Bench:
         if verdict is Verdict.APPLIED:
             standing.progress = after(standing.progress, said)
             standing.steps.append(at)
-            self.last[partner] = max(at, self.last.get(partner, at))
         elif verdict is Verdict.CONTRADICTION:
             self.contradictions[partner, standing.action] += 1
         return verdict
@@ -344,6 +343,17 @@ def _notice_rows(veil: Veil, entry: Entry, data: events.NoticesIssued) -> Iterab
             as_json(notice.datasets),
             notice.datasets_count,
         )
+
+
+def _widen(
+    margins: dict[tuple[str, Action], tuple[int, int]], data: events.NoticesIssued, rows: Iterable[tuple[Any, ...]]
+) -> None:
+    """Note how long before their deadlines a pack's notices come at risk, where it is longer than known."""
+    for notice, row in zip(data.notices, rows, strict=True):
+        issued_at, receive_by, complete_by, extended = row[10:14]
+        found = risk_margins(notice.watch, issued_at, receive_by, max(complete_by, extended or complete_by))
+        known = margins.get((data.partner, notice.action), (0, 0))
+        margins[data.partner, notice.action] = max(found[0], known[0]), max(found[1], known[1])
 
 
 def _place(row: tuple[Any, ...]) -> _Place:

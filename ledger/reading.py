@@ -239,7 +239,7 @@ class LedgerReader:
     def board(self, now: datetime, hours: int) -> closeup.Board:
         """What operators look at, with what was open over so many hours."""
         with self._snapshot() as database:
-            rows = self._lag(database, now, Window.DAY, (), None)
+            rows = self._lag(database, now, Window.DAY, (Window.DAY,), None)
             standing = {row.partner: row.open for row in rows}
             return closeup.Board(
                 rows,

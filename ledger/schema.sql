@@ -47,6 +47,13 @@ CREATE TABLE IF NOT EXISTS notices (
         CASE WHEN extended_by IS NULL THEN complete_by ELSE extended_complete_by END
     ) VIRTUAL,
     watch TEXT, -- how its deadlines are watched, as JSON; NULL as usual
+    -- When it comes at risk by each clock. As usual that is `Watch.at_risk` of `streams.clocks`.
+    receive_risk_at INTEGER NOT NULL GENERATED ALWAYS AS (
+        issued_at + CAST((receive_by - issued_at) * COALESCE(json_extract(watch, '$.at_risk'), 0.8) AS INTEGER)
+    ) VIRTUAL,
+    complete_risk_at INTEGER NOT NULL GENERATED ALWAYS AS (
+        issued_at + CAST((due_by - issued_at) * COALESCE(json_extract(watch, '$.at_risk'), 0.8) AS INTEGER)
+    ) VIRTUAL,
     marked INTEGER NOT NULL DEFAULT 0, -- the steps that it came to, as bits, and when each clock's next one is
     receive_wake INTEGER NOT NULL, complete_wake INTEGER NOT NULL,
     datasets TEXT, -- what the partner was given, as JSON, as far as the notice says it; and how many there are
@@ -64,6 +71,10 @@ CREATE TABLE IF NOT EXISTS notices (
     reversed_at INTEGER, -- since when, too, a later notice asks for the opposite; that counts unless it was delivered
     ack_status TEXT, outcome TEXT, reason TEXT,
     expected_by INTEGER, -- when the partner last said that it means to be done
+    -- How it was answered for good: 1 if late, and 2 more if it was refused. NULL while it was not.
+    answer INTEGER GENERATED ALWAYS AS (
+        CASE WHEN completed_at IS NOT NULL THEN (completed_at > due_by) + 2 * (ack_status = 'refused') END
+    ) VIRTUAL,
     -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
     -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
     -- in case that there is nothing new. Neither follows from the log.
@@ -98,9 +109,16 @@ CREATE INDEX IF NOT EXISTS notices_partner ON notices (partner, action, issued_a
 CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at, id)
     WHERE status IN ('refused', 'undeliverable', 'cancelled');
 CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
-CREATE INDEX IF NOT EXISTS notices_to_receive ON notices (partner, action, receive_by, due_by, to_receive)
+CREATE INDEX IF NOT EXISTS notices_to_receive
+    ON notices (partner, action, receive_by, due_by, to_receive, status, receive_risk_at, complete_risk_at)
     WHERE to_receive;
-CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open) WHERE is_open;
+CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open, complete_risk_at)
+    WHERE is_open;
+-- When overdue notices were taken, and answered for good. What of them came last says whether a clock moves.
+CREATE INDEX IF NOT EXISTS notices_received_late ON notices (partner, action, delivered_at)
+    WHERE delivered_at > receive_by;
+CREATE INDEX IF NOT EXISTS notices_completed_late ON notices (partner, action, completed_at)
+    WHERE completed_at > due_by;
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_letters ON notices (partner, letter_at, id) WHERE letter_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS notices_held ON notices (partner, subject, purpose) WHERE held_lane IS NOT NULL;
@@ -170,8 +188,6 @@ CREATE TABLE IF NOT EXISTS archives (
     month INTEGER PRIMARY KEY, last_block INTEGER NOT NULL, last_statement INTEGER NOT NULL,
     notices INTEGER NOT NULL, statements INTEGER NOT NULL
 );
--- When each partner last brought a notice further by an acknowledgement.
-CREATE TABLE IF NOT EXISTS progress (partner TEXT PRIMARY KEY, last_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS contradictions ON acknowledgements (at, id) WHERE verdict = 'contradiction';
 CREATE INDEX IF NOT EXISTS contradictions_partner ON acknowledgements (partner, at, id) WHERE verdict = 'contradiction';
 
@@ -245,11 +261,19 @@ CREATE TABLE IF NOT EXISTS counts (
 -- Where each bucket ends, in microseconds. A function of ours in the triggers would ask for the interpreter's
 -- lock at every row.
 CREATE TABLE IF NOT EXISTS lag_buckets (upper INTEGER PRIMARY KEY, bucket INTEGER NOT NULL);
+-- The longest time that a notice ever had between being at risk and its deadline, in microseconds, also if it is
+-- extended: what is at risk now is due within that time, and so is found in the indexes by deadline.
+CREATE TABLE IF NOT EXISTS risk_margins (
+    partner TEXT NOT NULL, action TEXT NOT NULL, receive INTEGER NOT NULL, complete INTEGER NOT NULL,
+    PRIMARY KEY (partner, action)
+) WITHOUT ROWID;
 -- How many notices were delivered (clock 'receive') or answered ('complete') in each hour and each day, by how long it
--- took, and how many were issued ('issue', all in bucket 0). `start` counts hours, or days, since the epoch.
+-- took, and how many were issued ('issue', all in bucket 0). `start` counts hours, or days, since the epoch; `answer` is
+-- the notices' own, and 0 of other clocks.
 CREATE TABLE IF NOT EXISTS lag_rollups (
     partner TEXT NOT NULL, kind TEXT NOT NULL, clock TEXT NOT NULL, hours INTEGER NOT NULL, start INTEGER NOT NULL,
-    bucket INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, kind, clock, hours, start, bucket)
+    bucket INTEGER NOT NULL, answer INTEGER NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (partner, kind, clock, hours, start, bucket, answer)
 ) WITHOUT ROWID;
 -- How often anything changed of what `ledger.lagging` tells of a partner's notices of a kind, but for its deliveries'
 -- health and the time of day. It follows from how the log was read, not only from what it says.
@@ -303,8 +327,8 @@ END;
 CREATE TRIGGER IF NOT EXISTS count_notice AFTER INSERT ON notices BEGIN
     INSERT INTO counts VALUES (NEW.partner, NEW.action, NEW.status, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_rollups VALUES
-        (NEW.partner, NEW.action, 'issue', 1, NEW.issued_at / 3600000000, 0, 1),
-        (NEW.partner, NEW.action, 'issue', 24, NEW.issued_at / 86400000000, 0, 1)
+        (NEW.partner, NEW.action, 'issue', 1, NEW.issued_at / 3600000000, 0, 0, 1),
+        (NEW.partner, NEW.action, 'issue', 24, NEW.issued_at / 86400000000, 0, 0, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
@@ -323,9 +347,9 @@ WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL BEGIN
     INSERT INTO counts VALUES (NEW.partner, NEW.action, 'ever_delivered', 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_rollups VALUES
         (NEW.partner, NEW.action, 'receive', 1, NEW.delivered_at / 3600000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1),
         (NEW.partner, NEW.action, 'receive', 24, NEW.delivered_at / 86400000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'receive',
@@ -349,9 +373,9 @@ WHEN NEW.delivered_at < OLD.delivered_at BEGIN
     DELETE FROM lag_ever WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'receive' AND n = 0;
     INSERT INTO lag_rollups VALUES
         (NEW.partner, NEW.action, 'receive', 1, NEW.delivered_at / 3600000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1),
         (NEW.partner, NEW.action, 'receive', 24, NEW.delivered_at / 86400000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'receive',
@@ -362,12 +386,36 @@ CREATE TRIGGER IF NOT EXISTS roll_up_complete AFTER UPDATE OF completed_at ON no
 WHEN OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL BEGIN
     INSERT INTO lag_rollups VALUES
         (NEW.partner, NEW.action, 'complete', 1, NEW.completed_at / 3600000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1),
         (NEW.partner, NEW.action, 'complete', 24, NEW.completed_at / 86400000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'complete',
         (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.completed_at - NEW.issued_at), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- An answer that counts otherwise than before. Where acknowledgements are read before their notices, an answer is known
+-- before it is known that the notice had been extended: it was in time after all.
+CREATE TRIGGER IF NOT EXISTS roll_up_answer AFTER UPDATE OF completed_at, ack_status, extended_by ON notices
+WHEN OLD.completed_at <> NEW.completed_at OR OLD.answer <> NEW.answer BEGIN
+    UPDATE lag_rollups SET n = n - 1
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND answer = OLD.answer
+    AND bucket = (SELECT bucket FROM lag_buckets WHERE upper >= OLD.completed_at - OLD.issued_at ORDER BY upper LIMIT 1);
+    DELETE FROM lag_rollups
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND n = 0;
+    INSERT INTO lag_rollups VALUES
+        (NEW.partner, NEW.action, 'complete', 1, NEW.completed_at / 3600000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1),
+        (NEW.partner, NEW.action, 'complete', 24, NEW.completed_at / 86400000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS change_due AFTER UPDATE OF extended_by ON notices

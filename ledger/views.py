@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ledger.lag import LagState, Percentiles, Window
+from ledger.lag import Percentiles, Window
+from ledger.partner_state import LagState
 from streams.cloudevents import Envelope
 from streams.events import AckStatus, Act, PartnerStatus
 from streams.kinds import Action, Choice
@@ -246,11 +247,21 @@ class TimelineEntry:
 @dataclass(frozen=True, slots=True)
 class WindowLag:
     """How many notices were issued in a window and how many got their partner's last word, also per hour, and how long
-    it took those that were delivered, and answered, in it."""
+    it took those that were delivered, and answered, in it.
+
+    Every final answer was `in_time` or `late`, by the time to complete as extended; some of either were `refused`, and
+    `late_or_refused` counts each once. Shares are parts of `answered`, from 0 to 1; None where nothing was answered."""
 
     window: Window
     arrived: int
     answered: int
+    in_time: int
+    late: int
+    refused: int
+    late_or_refused: int
+    in_time_share: float | None
+    late_share: float | None
+    refused_share: float | None
     arrivals_per_hour: float
     answers_per_hour: float
     receive_lag: Percentiles
@@ -259,7 +270,9 @@ class WindowLag:
 
 @dataclass(frozen=True, slots=True)
 class KindLag:
-    """A partner's notices of one action. `overdue` counts each once, though both of its clocks may have run out."""
+    """A partner's notices of one action. `overdue` counts each once, though both of its clocks may have run out, and so
+    does `at_risk`, which leaves out what is overdue by either. `overdue_taken_at` is when a notice past its receive-by
+    was last taken, and `overdue_answered_at` when one past its complete-by was last answered for good."""
 
     kind: Action
     open: int
@@ -268,20 +281,29 @@ class KindLag:
     overdue: int
     overdue_receive: int
     overdue_complete: int
+    at_risk: int
+    at_risk_receive: int
+    at_risk_complete: int
     backlog: int
+    undeliverable: int
+    parked: int
+    overdue_taken_at: datetime | None
+    overdue_answered_at: datetime | None
     windows: tuple[WindowLag, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerLag:
-    """A partner's row for operators. `delivered` and `acknowledged` count notices since ever, `contradictions` final
-    answers after other final ones. `overdue` counts each notice once, though both of its clocks may have run out. The
+    """A partner's row for operators. `reason` says in words why it is in its state. `delivered` and `acknowledged`
+    count notices since ever, `contradictions` final answers after other final ones. `overdue` counts each notice once,
+    though both of its clocks may have run out, and so does `at_risk`, which leaves out what is overdue by either. The
     percentiles are over one window; `windows` and `kinds` tell of those that were asked for."""
 
     partner: str
     name: str
     status: PartnerStatus
     state: LagState
+    reason: str
     open: int
     delivered: int
     acknowledged: int
@@ -290,8 +312,12 @@ class PartnerLag:
     overdue: int
     overdue_receive: int
     overdue_complete: int
+    at_risk: int
+    at_risk_receive: int
+    at_risk_complete: int
     backlog: int
     undeliverable: int
+    parked: int
     contradictions: int
     receive_lag: Percentiles
     complete_lag: Percentiles
