@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from agents.alerting import Alerts
+from agents.connectivity import Connectivity, report
 from agents.consent import add_consent
 from agents.deadlines import Deadlines, add_deadlines
 from agents.delivery import Courier
@@ -18,6 +19,7 @@ from agents.fanout import add_fanout
 from agents.folding import FOLD_EVERY, Folder, add_folding
 from agents.lanes import add_delivery
 from agents.projection import Recorder, add_projection
+from agents.retries import Retries, add_retries
 from agents.retrying import Backoff
 from agents.settling import Settlement
 from agents.webhooks import Sender
@@ -48,6 +50,8 @@ class Parts:
     #: Is deletion asked only of those who were given something?
     disclosed: bool = False
     tracing: Tracing = OFF
+    #: Whether partners are away or this host is; of all lanes of the process together.
+    connectivity: Connectivity = field(default_factory=Connectivity)
 
 
 def acting_app(parts: Parts) -> Any:
@@ -59,13 +63,26 @@ def acting_app(parts: Parts) -> Any:
     async def follow_partners() -> None:
         await directory.run(parts.log)
 
+    @app.task
+    async def report_own_trouble() -> None:
+        await report(parts.connectivity)
+
     if parts.follows:
 
         @app.task
         async def follow_disclosures() -> None:
             await parts.disclosures.run(parts.log)
 
-    courier = Courier(parts.log, directory, parts.sender, parts.sealer, parts.clock, parts.backoff, parts.tracing)
+    courier = Courier(
+        parts.log,
+        directory,
+        parts.sender,
+        parts.sealer,
+        parts.clock,
+        parts.backoff,
+        parts.tracing,
+        parts.connectivity,
+    )
     add_consent(app, parts.log, parts.clock, parts.tracing)
     add_fanout(
         app,
@@ -90,8 +107,8 @@ def recording_app(
     disclosures: Follower,
     witness: Witness,
 ) -> Any:
-    """Projection and acknowledgement, for one ledger file, what it tells of deadlines, and the exports that it
-    settles."""
+    """Projection and acknowledgement, for one ledger file, what it tells of deadlines, what it tries again, and the
+    exports that it settles."""
     app = log.new_app(f"{GROUP}-ledger-{ledger.ledger_id}", settings.data_dir)
     add_projection(app, log, recorder, clock)
     settlement = Settlement(log, ledger, disclosures, witness, clock)
@@ -106,6 +123,7 @@ def recording_app(
 
     deadlines = Deadlines(log, ledger, clock, lambda: str(uuid4()), alerts)
     add_deadlines(app, deadlines, settings.escalations, settings.deadline_interval, settings.escalation_interval)
+    add_retries(app, Retries(log, ledger, clock), settings.deadline_interval)
     if settings.ledger_archive_after_days is not None:
         age = timedelta(days=settings.ledger_archive_after_days)
         add_folding(app, Folder(log, ledger, recorder, clock, age), FOLD_EVERY)

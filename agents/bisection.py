@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 
-from agents.judging import AttemptVerdict
+from agents.judging import ALIKE, AttemptVerdict
 from agents.parcels import Batch, Parcel
 from streams.events import Failing
 from streams.kinds import Action
@@ -153,6 +153,9 @@ class Bisection:
             suspect = self.suspects[notice.id] = Suspect(parcel, others_taken=others)
         suspect.failed(verdict, now)
         self._tried.add(notice.subject)
+        if confirmed and verdict is AttemptVerdict.FAILED and suspect.failures < ALIKE:
+            suspect.to_confirm = True  # an error may be a passing one, where a refusal is not
+            return Then.WAIT
         if confirmed or (self.proven and verdict is AttemptVerdict.REFUSED):
             self._parked_in_a_row += 1
             if self._parked_in_a_row >= PARKED_IN_A_ROW:

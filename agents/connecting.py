@@ -183,6 +183,8 @@ def explained(error: Exception) -> str:
             text = "the answer ended before it was complete"
         case OSError():
             text = f"the connection broke: {_reason(error)}"
+        case MemoryError():
+            text = "no memory is left"
         case UnsafeAddress() | Flooded():
             text = str(error)
         case _:

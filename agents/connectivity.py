@@ -7,10 +7,16 @@ is down, too: from here that looks just like a network of ours that is down.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agents.faults import Fault
 from agents.webhooks import Answer
+
+log = logging.getLogger(__name__)
 
 #: Partners that stop connecting together before the fault is ours.
 ENOUGH = 3
@@ -72,9 +78,10 @@ class Connectivity:
 
     def troubles(self, now: float) -> tuple[str, ...]:
         """What is wrong on our side as of now, in words, for people who look after this host. Empty if all is well."""
-        certain = {seen.own for seen in self._seen.values() if seen.own is not None and self._recent(seen, now)}
+        certain = Counter(seen.own for seen in self._seen.values() if seen.own is not None and self._recent(seen, now))
+        words = [f"{reason}: what {_partners(count)} to get waits" for reason, count in sorted(certain.items())]
         together = self._together(now)
-        return (*sorted(certain), *([_common(len(together))] if together else []))
+        return (*words, *([_common(len(together))] if together else []))
 
     def _common(self, seen: _Seen, now: float) -> str | None:
         together = self._together(now)
@@ -98,6 +105,25 @@ class Connectivity:
 
     def _recent(self, seen: _Seen, now: float) -> bool:
         return now - seen.at <= self.memory
+
+
+async def report(
+    connectivity: Connectivity, *, every: float = 60.0, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Log what is wrong on our side, for ever: once in so many seconds as long as it is, and when it is over."""
+    was = False
+    while True:
+        troubles = connectivity.troubles(asyncio.get_running_loop().time())
+        for trouble in troubles:
+            log.error("%s; no partner is charged with it", trouble)
+        if was and not troubles:
+            log.warning("nothing on this host is in the way of webhooks any more")
+        was = bool(troubles)
+        await sleep(every if was else 1.0)
+
+
+def _partners(count: int) -> str:
+    return "1 partner is" if count == 1 else f"{count} partners are"
 
 
 def _since(seen: _Seen) -> float:

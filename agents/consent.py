@@ -47,6 +47,7 @@ def add_consent(app: Any, log: Log, clock: Clock, tracing: Tracing = OFF) -> Non
         known = _states(await table.peek({_key(_data(toggle)) for toggle in toggles}))
         table.put(_values(take_again(known, toggles)))
 
+    log.hold(app, TOGGLES.name)
     table = log.new_table(app, "consent", topic=TOGGLES, retake=retake)
 
     # One actor a partition: a table's change belongs to the partition of the event at hand, so a batch may

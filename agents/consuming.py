@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from streams.errors import LogUnavailable
+from streams.errors import LogUnavailable, Overtaken
 from streams.log import Log
 from streams.records import Appender, Commit, Position, Record, TopicPartition
 
@@ -58,7 +58,8 @@ async def consume(app: Any, stream: Any, most: int, handle: Callable[[Sequence[A
 
 
 async def or_crash(app: Any, message: Any, work: Awaitable[None]) -> None:
-    """Handle what begins with a message. An error that nobody expected stops the whole service; a restart takes
+    """Handle what begins with a message. What was read before its partition was assigned anew is left to whoever reads
+    it again. An error that nobody expected stops the whole service; a restart takes
     up again what could not be handled.
 
     This does not return then, nor raise, until the app has stopped: Faust would start another actor, which goes on
@@ -66,6 +67,8 @@ async def or_crash(app: Any, message: Any, work: Awaitable[None]) -> None:
     """
     try:
         await work
+    except Overtaken as error:
+        log.info("what began with %s[%d]@%d is done anew: %s", message.topic, message.partition, message.offset, error)
     except Exception as error:
         log.exception("cannot handle %s[%d]@%d", message.topic, message.partition, message.offset)
         await app.crash(error)
@@ -77,7 +80,8 @@ async def step_until_durable(app: Any, log: Log, records: Sequence[Record], batc
     """Append what a batch of events has caused, and commit the batch in the same step: after a crash nothing of it is
     repeated that is durable already. On failure do it again until it works; see `append_until_durable`."""
     commits = {TopicPartition(*event.message.tp): Commit(event.message.offset + 1) for event in batch}
-    await patiently(lambda: log.step(app, records, commits))
+    generation = batch[0].message.generation_id
+    await patiently(lambda: log.step(app, records, commits, generation=generation))
 
 
 async def append_until_durable(appender: Appender, records: Sequence[Record]) -> list[Position]:

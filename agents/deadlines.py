@@ -97,15 +97,14 @@ class Deadlines:
             return  # its lane waits; nothing that it did not hear of the first time
         wanted = await asyncio.to_thread(self._ledger.to_remind, notices, reached, identity)
         number = REMINDERS.index(reached.step) + 1
-        pending = [notice.model_copy(update={"reminder": number}) for notice in wanted]
+        pending, checked = [notice.model_copy(update={"reminder": number}) for notice in wanted.notices], wanted.checked
         again = Again(how="reminder", by=_BY)
         while pending:
-            positions = await append_until_durable(
-                self._appender, packed_again(whom, pending, again, identity, self._clock())
-            )
+            packs = packed_again(whom, pending, checked, again, identity, self._clock())
+            positions = await append_until_durable(self._appender, [pack.record for pack in packs])
             # The user may have chosen otherwise meanwhile: then the new word is said once more, behind the old one.
             await shown(self._ledger, positions)
-            pending = await asyncio.to_thread(self._ledger.overtaking, [notice.id for notice in pending])
+            pending, checked = await asyncio.to_thread(self._ledger.overtaking, [notice.id for notice in pending])
 
 
 def add_deadlines(app: Any, deadlines: Deadlines, rules: Sequence[Rule], every: float, interval: int) -> None:

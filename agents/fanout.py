@@ -48,6 +48,8 @@ def add_fanout(
         if records:
             await step_until_durable(app, log, records, batch)
 
+    log.hold(app, DECISIONS.name)
+
     # One actor a partition, as for the consent agent: on Kafka a step's transaction is for one partition.
     @app.agent(events_topic(app, DECISIONS.name), name="fanout", isolated_partitions=True)
     async def fanout(stream: Any) -> None:

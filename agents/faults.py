@@ -49,7 +49,7 @@ NO_MEMORY = "this host has no memory left"
 NO_THREAD = "this host lets no further thread start"
 NO_DISK = "this host's disk is full"
 NO_PORT = "this host has no local port or address left to connect from"
-NO_ROUTE = "this host has no route there"
+NO_ROUTE = "this host has no route to the partner"
 NO_RESOLVER = "this host's resolver answers nobody"
 
 #: Errors of the system that are ours whoever we talk to.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -28,17 +28,19 @@ from streams.events import (
     Data,
     DeletionRequested,
     MessagePoisoned,
+    NoticeParked,
     NoticesIssued,
     NoticesSuperseded,
     NoticeUndeliverable,
     OperatorActed,
     Partner,
     PartnerSuspended,
+    PartnerTried,
     ReplyAcknowledged,
     StatementReceived,
 )
-from streams.log import events_topic
-from streams.records import Appender
+from streams.log import Log, events_topic
+from streams.records import TopicPartition
 from streams.topics import (
     ACKNOWLEDGEMENTS,
     ACTIONS,
@@ -60,6 +62,8 @@ BATCH = 500
 #: What a ledger reads beside the acknowledgements.
 TOPICS = (TOGGLES, DECISIONS, PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, POISONED, ACTIONS, DEADLINES)
 _RETRY_SECONDS = 1.0
+#: Seconds between two looks at what was passed over.
+_LOOK_AGAIN = 0.1
 
 EXPECTED: tuple[type[Data], ...] = (
     ConsentToggled,
@@ -67,11 +71,13 @@ EXPECTED: tuple[type[Data], ...] = (
     DeletionRequested,
     Partner,
     PartnerSuspended,
+    PartnerTried,
     NoticesIssued,
     BatchDelivered,
     BatchFailed,
     NoticesSuperseded,
     NoticeUndeliverable,
+    NoticeParked,
     MessagePoisoned,
     OperatorActed,
     DeadlineReached,
@@ -100,6 +106,10 @@ class Recorder:
             else:
                 return
 
+    def offsets(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition that the ledger expects."""
+        return self._ledger.offsets()
+
     async def run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Something else that writes the ledger, in its turn."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **named))
@@ -109,16 +119,42 @@ class Recorder:
         self._thread.shutdown()
 
 
-def add_projection(app: Any, appender: Appender, recorder: Recorder, clock: Clock) -> None:
+def add_projection(app: Any, log: Log, recorder: Recorder, clock: Clock) -> None:
     """Add both agents to a Faust app."""
-    events = Intake(appender, clock, *EXPECTED)
-    answers = Intake(appender, clock, *ANSWERS)
+    events = Intake(log, clock, *EXPECTED)
+    answers = Intake(log, clock, *ANSWERS)
+
+    async def read(intake: Intake, batch: Sequence[Any]) -> None:
+        received = await intake.read(batch)
+        await recorder.record(entries([event.message for event in batch], received, partial(log.since, app)))
 
     async def project(batch: Sequence[Any]) -> None:
-        await recorder.record(await _entries(events, batch))
+        await read(events, batch)
 
     async def acknowledge(batch: Sequence[Any]) -> None:
-        await recorder.record(await _entries(answers, batch))
+        await read(answers, batch)
+
+    async def move_on(offsets: Mapping[TopicPartition, int]) -> None:
+        """The ledger has all below these offsets, and says so, also where the log ends with what nobody can read."""
+        known = recorder.offsets()
+        now = clock()
+        passed = [
+            Entry(*tp, at - 1, now, None, since=known.get(tp, 0))
+            for tp, at in offsets.items()
+            if at > known.get(tp, 0) and at > 0
+        ]
+        if passed:
+            await recorder.record(passed)
+
+    @app.task
+    async def keep_up() -> None:
+        while True:
+            if handled := log.handled(app):
+                await move_on(handled)
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    # Else a ledger that starts again would miss records between its end and the first that it is given.
+    log.before_commit(app, move_on)
 
     @app.agent(events_topic(app, *(topic.name for topic in TOPICS)), name="projection")
     async def projection(stream: Any) -> None:
@@ -129,12 +165,9 @@ def add_projection(app: Any, appender: Appender, recorder: Recorder, clock: Cloc
         await consume(app, stream, BATCH, acknowledge)
 
 
-async def _entries(intake: Intake, batch: Sequence[Any]) -> list[Entry]:
-    return entries([event.message for event in batch], await intake.read(batch))
-
-
-def entries(messages: Sequence[Any], received: Sequence[Received]) -> list[Entry]:
-    """Every message, in order; what is no event of ours still moves the offset on."""
+def entries(messages: Sequence[Any], received: Sequence[Received], since: Callable[[Any], int]) -> list[Entry]:
+    """Every message, in order; what is no event of ours still moves the offset on. `since` tells from which offset on a
+    message is the first that can be read."""
     good = {(item.topic, item.partition, item.offset): item.envelope for item in received}
     return [
         Entry(
@@ -143,6 +176,7 @@ def entries(messages: Sequence[Any], received: Sequence[Received]) -> list[Entry
             offset=message.offset,
             timestamp=timestamp_of(message),
             envelope=good.get((message.topic, message.partition, message.offset)),
+            since=since(message),
         )
         for message in messages
     ]

@@ -8,8 +8,9 @@ Ledgers are replicas, and each runs this; and each may die at any point:
 
 - until somebody's `ExportSettled` is durable, nothing follows from what was looked up, and it is looked up again;
 - the first one in the log counts for everybody, with its list, and with its manifest as it was signed;
-- the requests for deletion follow from that list alone, so whoever repeats them repeats them as they are, until
-  `WithdrawalsRequested` says that all of them are durable.
+- the requests for deletion follow from that list, so whoever repeats them repeats their ids, until
+  `WithdrawalsRequested` says that all of them are durable; only the rank is what stands when each is written, and the
+  first one in the log counts.
 """
 
 from __future__ import annotations
@@ -138,10 +139,14 @@ class Settlement:
             yield from (subject for subject in some if subject in owed)
 
     async def _request(self, export: Export) -> None:
+        # Whose opt-out stands: whoever has opted in since is asked back all the same, but by no choice that stands.
+        await caught_up(self._appender, self._ledger, (DECISIONS,))
         lists = self._index.withdrawals(export.id)
         while (some := await asyncio.to_thread(next, lists, None)) is not None:
             for start in range(0, len(some), _TOGETHER):
-                asked = [request(export, subject) for subject in some[start : start + _TOGETHER]]
+                subjects = some[start : start + _TOGETHER]
+                ranks = await asyncio.to_thread(self._ledger.opt_out_ranks, export.purpose, subjects)
+                asked = [request(export, subject, ranks.get(subject)) for subject in subjects]
                 await append_until_durable(self._appender, [record(DECISIONS.name, each) for each in asked])
         now = self._clock()
         data = WithdrawalsRequested(export=export.id, dataset=export.dataset, requested_at=now)

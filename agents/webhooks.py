@@ -30,7 +30,7 @@ from yarl import URL
 
 from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
 from agents.connecting import Flooded, allow_reply, dialled, explained, peer, printable, session
-from agents.faults import fault_of, own_fault
+from agents.faults import NO_RESOLVER, fault_of, own_fault
 from agents.retrying import Attempt
 from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
@@ -228,7 +228,7 @@ class HttpSender:
         self._allow_private = allow_private
         self._tls = tls
         self._permits = _anything if allow_private else functools.partial(may_be_dialled, networks=networks)
-        self._resolver = Resolver(self._permits, getaddrinfo)
+        self._resolver = Resolver(self._permits, getaddrinfo, timeout / 3)
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -242,14 +242,16 @@ class HttpSender:
     async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: datetime) -> Answer:
         headers = {"content-type": payload.media_type, "user-agent": _USER_AGENT, **payload.headers}
         body = payload.body
-        if payload.gzip:
-            # The signature is over what the partner's program sees, and most see it unpacked.
-            headers["content-encoding"] = "gzip"
-            body = gzip.compress(payload.body, compresslevel=1, mtime=0)
         try:
+            if payload.gzip:
+                # The signature is over what the partner's program sees, and most see it unpacked.
+                headers["content-encoding"] = "gzip"
+                body = gzip.compress(payload.body, compresslevel=1, mtime=0)
             headers |= signing.headers(secrets, webhook_id, now, payload.body)
         except RescindError as error:
             return Answer(Attempt(None, str(error)), 0.0)
+        except MemoryError as error:
+            return Answer(Attempt(None, explained(error), ours=own_fault(error)), 0.0)
         started = time.perf_counter()
         attempt, reply, address = await self._post(url, headers, body)
         duration_ms = (time.perf_counter() - started) * 1000
@@ -267,14 +269,17 @@ class HttpSender:
                 reply = await self._read(response, cap)
                 error = None if 200 <= response.status < 300 else _words(response, reply)
                 return Attempt(response.status, error, response.headers.get("retry-after")), reply, peer.get()
-        except (aiohttp.ClientError, UnsafeAddress, OSError, ValueError) as error:
-            return Attempt(None, explained(error), fault=fault_of(error), ours=own_fault(error)), b"", peer.get()
-        except Exception as error:
-            ours = own_fault(error)
-            if ours is None:
-                # Whatever a partner provokes in the client is its own failed attempt, and nobody else's trouble.
-                log.exception("an attempt failed in a way that nobody expected")
-            return Attempt(None, explained(error), ours=ours), b"", peer.get()
+        except Exception as error:  # noqa: BLE001 - what a partner provokes in the client is its own failed attempt
+            return self._failed(error, url), b"", peer.get()
+
+    def _failed(self, error: Exception, url: str) -> Attempt:
+        waited = isinstance(error, TimeoutError) and peer.get() is None
+        silent = waited and self._resolver.silent_about(URL(url).raw_host or "")
+        ours = NO_RESOLVER if silent else own_fault(error)
+        known = isinstance(error, aiohttp.ClientError | UnsafeAddress | OSError | ValueError)
+        if not known and ours is None:
+            log.error("an attempt failed in a way that nobody expected", exc_info=error)
+        return Attempt(None, explained(error), fault=fault_of(error) if known else None, ours=ours)
 
     async def _read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         try:

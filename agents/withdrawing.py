@@ -44,8 +44,9 @@ def gathered(subjects: Iterable[str]) -> tuple[Withdrawn, list[tuple[int, bytes]
     return withdrawn(passing()), blocks
 
 
-def request(export: Export, subject: str) -> Envelope:
-    """That the partner deletes a subject who is withdrawn from a settled export: always the same."""
+def request(export: Export, subject: str, rank: str | None = None) -> Envelope:
+    """That the partner deletes a subject who is withdrawn from a settled export, under an id that is always the same.
+    `rank` is that of the subject's opt-out, if it stands."""
     assert export.settled_at is not None  # noqa: S101 - before, nobody knows who is withdrawn
     data = _requested(
         subject=subject,
@@ -55,6 +56,7 @@ def request(export: Export, subject: str) -> Envelope:
         accepted_at=export.settled_at,
         partner=export.partner,
         datasets=(DatasetVersion(dataset=export.dataset, version=export.version),),
+        rank=rank,
     )
     return Envelope(ids.derive("withdrawal", export.id, subject), export.settled_at, data)
 

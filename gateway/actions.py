@@ -54,10 +54,19 @@ def acted(
     partner: str | None = None,
     details: dict[str, Any] | None = None,
     poisoned: tuple[str, ...] = (),
+    notices: tuple[str, ...] = (),
+    reason: str | None = None,
 ) -> Record:
     """The record of an act. Its id is given, so that a repeated request is one act."""
     now = context.clock()
     data = OperatorActed(
-        act=act, by=actor(key), partner=partner, details=details or {}, poisoned=poisoned, acted_at=now
+        act=act,
+        by=actor(key),
+        partner=partner,
+        details=details or {},
+        poisoned=poisoned,
+        notices=notices,
+        reason=reason,
+        acted_at=now,
     )
     return record(ACTIONS.name, Envelope(identity, now, data))

@@ -37,6 +37,8 @@ from gateway import (
     subjects,
     testing,
     toggles,
+    tries,
+    undeliverable,
 )
 from gateway.behind import LedgerBehind
 from gateway.context import Context
@@ -84,9 +86,11 @@ def create_app(context: Context) -> FastAPI:
     if context.tracing.enabled:
         app.add_middleware(Traced, tracing=context.tracing)
     app.include_router(gate.router)  # before the consents of one subject: `snapshot` is none
-    for module in (toggles, subjects, partners, testing, acknowledgements, callbacks, lag, health):
+    for module in (toggles, subjects, partners, testing, tries, acknowledgements, callbacks, lag, health):
         app.include_router(module.router)
-    for module in (replaying, dead_letters, contradictions, actions, notices, reports, exports, disclosures):
+    for module in (replaying, undeliverable, dead_letters, contradictions, actions, notices, reports):
+        app.include_router(module.router)
+    for module in (exports, disclosures):
         app.include_router(module.router)
     for module in (door, files, dashboard, partner_room, partner_acts, subject_room, dead_letter_room, own_room):
         app.include_router(module.router)

@@ -24,6 +24,10 @@ from streams.witness import PublicKey
 log = logging.getLogger(__name__)
 
 
+async def _writable() -> None:
+    return
+
+
 async def _nothing() -> dict[TopicPartition, int]:
     return {}
 
@@ -84,6 +88,8 @@ class Context:
     tracing: Tracing = OFF
     #: How many toggles of each partition have not been decided yet.
     undecided: Callable[[], Awaitable[Mapping[TopicPartition, int]]] = _nothing
+    #: Raises `LogUnavailable` where the log would take nothing, as on a full disk.
+    check_log: Callable[[], Awaitable[None]] = _writable
     #: When the ledger was last seen to show all that had been accepted.
     freshness: Freshness = field(default_factory=Freshness)
     #: Seconds to wait for the ledger to show what is in the log.

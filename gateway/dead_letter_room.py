@@ -1,18 +1,19 @@
-"""`/dashboard/dead-letters`: what partners refuse for good, and what we could not process."""
+"""`/dashboard/dead-letters`: what partners do not take, and what we could not process."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from gateway.context import context_of
 from gateway.cursors import Cursor
-from gateway.dead_letters import RedriveNotices, Settled, WhichPoisoned, poisoned, redrive, settle, undeliverable
+from gateway.dead_letters import Settled, WhichPoisoned, poisoned, settle
 from gateway.forms import Form, filled, form_of
 from gateway.rooms import Room, ask, done, room
 from gateway.sessions import PATH, OperatorSession
+from gateway.undeliverable import DiscardNotices, RedriveNotices, give_up, redrive, undeliverable
 from streams.events import Act
 
 router = APIRouter(include_in_schema=False, route_class=Room)
@@ -51,21 +52,26 @@ async def settle_some(
     chosen = form.all("chosen")
     if not chosen and form.one("all") is None:
         return done(request, session, "Nothing was chosen", ["Tick what it is to be done with."], _PAGE, bad=True)
-    if whose == "theirs" and act == "discard":
-        lines = ["A partner's dead letter stays until it is issued again, or the partner is removed."]
-        return done(request, session, "Only ours can be discarded", lines, _PAGE, bad=True)
+    if whose == "theirs" and act == "discard" and not (form.one("reason") or "").strip():
+        lines = ["Say why: it stays on the record that the notice was given up, by whom, and for what reason."]
+        return done(request, session, "A reason is missing", lines, _PAGE, bad=True)
     if not form.confirmed:
-        return ask(request, session, _question(act, form), _VERBS[act], form.kept(), back=_PAGE)
+        return ask(request, session, _question(whose, act, form), _VERBS[act], form.kept(), back=_PAGE)
     identity = form.one("id") or context.new_id()
-    if whose == "theirs":
-        settled = await redrive(context, session.key, _theirs(form, identity))
+    settled: Settled
+    if whose == "theirs" and act == "redrive":
+        settled = await redrive(context, session.key, filled(RedriveNotices, **_theirs(form, identity)))
+    elif whose == "theirs":
+        wanted_gone = filled(DiscardNotices, reason=form.one("reason"), **_theirs(form, identity))
+        settled = await give_up(context, session.key, wanted_gone)
     else:
         what = {"all": True, "after": form.one("after")} if form.one("all") else {"ids": chosen}
         wanted = filled(WhichPoisoned, id=identity, **what)
         settled = await settle(context, session.key, Act(act), wanted)
     following = None
     if settled.next is not None:
-        following = {"all": form.one("all"), "after": settled.next, "id": settled.id}
+        following = {"all": form.one("all"), "after": settled.next, "id": settled.id, "reason": form.one("reason")}
+        following = {name: value for name, value in following.items() if value is not None}
     title, lines = _outcome(act, settled)
     return done(request, session, title, lines, _PAGE, following=following)
 
@@ -73,16 +79,18 @@ async def settle_some(
 _VERBS = {"redrive": "Redrive", "discard": "Discard"}
 
 
-def _theirs(form: Form, identity: str) -> RedriveNotices:
+def _theirs(form: Form, identity: str) -> dict[str, Any]:
     if form.one("all"):
-        return filled(RedriveNotices, id=identity, all=True, partner=form.one("all"), after=form.one("after"))
-    return filled(RedriveNotices, id=identity, notice_ids=form.all("chosen"))
+        return {"id": identity, "all": True, "partner": form.one("all"), "after": form.one("after")}
+    return {"id": identity, "notice_ids": form.all("chosen")}
 
 
-def _question(act: str, form: Form) -> str:
+def _question(whose: str, act: str, form: Form) -> str:
     many = "all of them" if form.one("all") else f"{len(form.all('chosen')):,} of them"
     if act == "redrive":
         return f"Redrive {many}? They are tried once more, under their own ids."
+    if whose == "theirs":
+        return f"Discard {many}? They are cancelled, and the partner is asked no more. Your reason stays on the record."
     return f"Discard {many}? They leave the list, and nothing else becomes of them."
 
 

@@ -1,4 +1,7 @@
-"""Dead letters, two separate lists: what a partner refuses for good, and what we could not process ourselves."""
+"""Dead letters of ours: what we could not process; and what their list and that of partners have in common.
+
+What partners do not take is in `gateway.undeliverable`.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,27 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from gateway.actions import acted, actor
+from gateway.actions import acted
 from gateway.auth import OperatorOnly
 from gateway.bodies import parse_each, read_json, strictly
 from gateway.context import Context, context_of
-from gateway.cursors import MOST, USUAL, After, Cursor, Limit, Number, cut, read, written
+from gateway.cursors import MOST, USUAL, After, Cursor, Limit, Number, read, written
 from gateway.openapi import body_of
 from gateway.problems import problems
-from gateway.reissuing import addressee, issue_again
 from gateway.resending import Unsendable, sorted_out
-from ledger import ApiKey, Poisoned, Refused
-from ledger.again import PoisonedAt, RefusedAt
+from ledger import ApiKey, Poisoned
+from ledger.again import PoisonedAt
 from ledger.times import micros
 from streams import ids
-from streams.events import Act, Again
-from streams.names import EventId, PartnerId
-from streams.topics import NOTICES
+from streams.events import Act
+from streams.names import EventId
 
 router = APIRouter(tags=["operators"], prefix="/v1/dead-letters")
-_THEIRS: TypeAdapter[tuple[str, Number, str]] = TypeAdapter(tuple[str, Number, str])
 _OURS: TypeAdapter[tuple[Number, str]] = TypeAdapter(tuple[Number, str])
 # Whoever takes all takes what was there when he began: what comes back at once must not be taken again and again.
-_ALL_THEIRS: TypeAdapter[tuple[Number, tuple[str, Number, str]]] = TypeAdapter(tuple[Number, tuple[str, Number, str]])
 _ALL_OURS: TypeAdapter[tuple[Number, tuple[Number, str]]] = TypeAdapter(tuple[Number, tuple[Number, str]])
 
 Ids = Annotated[tuple[EventId, ...], Field(max_length=MOST)]
-
-
-class UndeliverableList(BaseModel):
-    """By partner and time. `next` is null on the last page."""
-
-    dead_letters: list[Refused]
-    next: str | None
 
 
 class Header(BaseModel):
@@ -73,7 +65,7 @@ class PoisonedList(BaseModel):
     next: str | None
 
 
-class _Which(BaseModel):
+class Which(BaseModel):
     """Some by their ids, or with `all` a page of them; then `after` is `next` of the answer before. What is repeated
     under the same `id` repeats the ids of what it causes."""
 
@@ -82,35 +74,21 @@ class _Which(BaseModel):
     after: Cursor | None = None
     id: EventId | None = None
 
-    def _one_of(self, named: Sequence[str]) -> None:
+    def one_of(self, named: Sequence[str]) -> None:
         if bool(named) == bool(self.all):
             raise ValueError("name ids, or say all: true")
         if self.after is not None and not self.all:
             raise ValueError("after belongs to all: true")
 
 
-class RedriveNotices(_Which):
-    """The notices of `notice_ids`, or `all` of `partner`."""
-
-    notice_ids: Ids = ()
-    partner: PartnerId | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> RedriveNotices:
-        self._one_of(self.notice_ids)
-        if (self.partner is not None) != bool(self.all):
-            raise ValueError("partner belongs to all: true, which needs one")
-        return self
-
-
-class WhichPoisoned(_Which):
+class WhichPoisoned(Which):
     """The messages of `ids`, or `all`."""
 
     ids: Ids = ()
 
     @model_validator(mode="after")
     def _fits(self) -> WhichPoisoned:
-        self._one_of(self.ids)
+        self.one_of(self.ids)
         return self
 
 
@@ -126,61 +104,6 @@ class Settled(BaseModel):
     done: int
     skipped: list[Skipped]
     next: str | None
-
-
-@router.get("/undeliverable", summary="Notices that partners refuse", responses=problems(422))
-async def list_undeliverable(
-    request: Request, key: OperatorOnly, partner: str | None = None, limit: Limit = USUAL, after: After = None
-) -> UndeliverableList:
-    """Each with the partner's last words. One that is `superseded` is not to be asked again: a later notice to the
-    partner asks for the opposite."""
-    return await undeliverable(context_of(request), partner, limit, after)
-
-
-async def undeliverable(context: Context, partner: str | None, limit: int, after: str | None) -> UndeliverableList:
-    """A page of theirs. Raises `Problem` if `after` is no cursor."""
-    page, following = await _undeliverable(context, partner, read(after, _THEIRS), limit)
-    return UndeliverableList(dead_letters=page, next=None if following is None else written(following))
-
-
-@router.post(
-    "/undeliverable/redrive",
-    status_code=202,
-    summary="Issue refused notices again",
-    responses=problems(400, 404, 413, 415, 422),
-    openapi_extra=body_of(RedriveNotices, example={"partner": "acme", "all": True}),
-)
-async def redrive_undeliverable(request: Request, key: OperatorOnly) -> Settled:
-    """They go into their partners' lanes once more, under their own ids, and are open again. Up to 1,000 a request."""
-    body, _ = await read_json(request)
-    (wanted,) = parse_each([body], strictly(RedriveNotices), "redrives")
-    return await redrive(context_of(request), key, wanted)
-
-
-async def redrive(context: Context, key: ApiKey, wanted: RedriveNotices) -> Settled:
-    """Of theirs, what was issued again. Raises `Problem`."""
-    identity, following = wanted.id or context.new_id(), None
-    if wanted.partner is not None:
-        await addressee(context, wanted.partner)
-        until, after = read(wanted.after, _ALL_THEIRS) or (micros(context.clock()), None)
-        page, place = await _undeliverable(context, wanted.partner, after, MOST)
-        letters = [letter for letter in page if micros(letter.refused_at) <= until]
-        following = written((until, place)) if place is not None and letters == page else None
-    else:
-        await context.caught_up(NOTICES.name)
-        letters = await asyncio.to_thread(context.ledger.refused_ones, wanted.notice_ids)
-    found = {letter.notice_id for letter in letters}
-    skipped = [Skipped(id=each, reason="no dead letter") for each in wanted.notice_ids if each not in found]
-    skipped += [
-        Skipped(id=letter.notice_id, reason="a later notice asks for the opposite")
-        for letter in letters
-        if letter.superseded
-    ]
-    done = 0
-    for partner in dict.fromkeys(letter.partner for letter in letters):
-        chosen = [each.notice_id for each in letters if each.partner == partner and not each.superseded]
-        done += await _redrive(context, key, partner, chosen, identity)
-    return Settled(id=identity, done=done, skipped=skipped, next=following)
 
 
 @router.get("/poisoned", summary="Messages that could not be processed", responses=problems(422))
@@ -219,31 +142,6 @@ async def redrive_poisoned(request: Request, key: OperatorOnly) -> Settled:
 async def discard_poisoned(request: Request, key: OperatorOnly) -> Settled:
     """They leave the list, and nothing else becomes of them."""
     return await settle(context_of(request), key, Act.DISCARD, await _which(request))
-
-
-# -- theirs
-
-
-async def _undeliverable(
-    context: Context, partner: str | None, after: RefusedAt | None, limit: int
-) -> tuple[list[Refused], RefusedAt | None]:
-    found = await asyncio.to_thread(context.ledger.refused, partner, after, limit + 1)
-    return cut(found, limit, lambda letter: (letter.partner, micros(letter.refused_at), letter.notice_id))
-
-
-async def _redrive(context: Context, key: ApiKey, partner: str, chosen: Sequence[str], identity: str) -> int:
-    if not chosen:
-        return 0
-    whom = await addressee(context, partner)
-    notices = await asyncio.to_thread(context.ledger.whole, chosen)
-    details = {"undeliverable": list(chosen)}
-    act = acted(context, key, Act.REDRIVE, ids.derive("acted", identity, *chosen), partner=partner, details=details)
-    await context.appender.append([act])
-    await issue_again(context, whom, notices, Again(how="redrive", by=actor(key)), identity)
-    return len(notices)
-
-
-# -- ours
 
 
 async def _poisoned(context: Context, after: PoisonedAt | None, limit: int) -> tuple[list[Poisoned], PoisonedAt | None]:

@@ -71,6 +71,8 @@ async def show(
 async def test(request: Request, session: PartnerSession) -> Response:
     form, context = await form_of(request, session), context_of(request)
     if not form.confirmed:
-        question = "Send your endpoint a test event? It is signed, and asks for nothing."
+        question = (
+            "Send your endpoint a test event? It is signed, and asks for nothing. If you take it, what waits comes now."
+        )
         return ask(request, session, question, "Send test", form.kept(), back=_PAGE)
     return tested(request, session, await tried(context, session.key.partner or ""), back=_PAGE)

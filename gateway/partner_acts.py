@@ -14,6 +14,7 @@ from gateway.rooms import Room, ask, done, to
 from gateway.sessions import PATH, OperatorSession, Session
 from gateway.standing import PartnerPath, present
 from gateway.testing import tried
+from gateway.tries import tried_now
 from streams import ids
 
 router = APIRouter(include_in_schema=False, route_class=Room, prefix=f"{PATH}/partners/{{partner}}")
@@ -23,7 +24,7 @@ router = APIRouter(include_in_schema=False, route_class=Room, prefix=f"{PATH}/pa
 async def act(
     request: Request,
     partner: PartnerPath,
-    act: Literal["pause", "resume", "test", "rotate", "replay"],
+    act: Literal["pause", "resume", "try", "test", "rotate", "replay"],
     session: OperatorSession,
 ) -> Response:
     form, context = await form_of(request, session), context_of(request)
@@ -37,6 +38,9 @@ async def act(
         return tested(request, session, await tried(context, partner), back=_page(partner))
     if act == "rotate":
         return await _rotate(request, session, context, partner, form)
+    if act == "try":
+        await tried_now(context, session.key, partner)
+        return to(f"{_page(partner)}?said=tried")
     patch = PartnerPatch(status="paused" if act == "pause" else "active")
     await patched(context, session.key, partner, patch)
     return to(f"{_page(partner)}?said={act}d")
@@ -44,10 +48,15 @@ async def act(
 
 _QUESTIONS = {
     "pause": ("Pause {name}? What waits for it is held, and its clocks run on.", "Pause"),
-    "resume": ("Resume {name}? What waits for it goes out at once.", "Resume"),
-    "test": ("Send {name} a test event? It is signed, and asks for nothing.", "Send test"),
+    "resume": ("Resume {name}? What waits for it is tried at once.", "Resume"),
+    "try": ("Try {name} now? What waits for it does not wait for the next attempt.", "Try now"),
+    "test": (
+        "Send {name} a test event? It is signed, and asks for nothing. If it is taken, what waits is tried at once.",
+        "Send test",
+    ),
     "rotate": (
-        "Replace the signing secret of {name}? The new one signs at once, and is shown only once.",
+        "Replace the signing secret of {name}? The new one signs at once, what waits is tried with it, and it is shown"
+        " only once.",
         "Replace secret",
     ),
 }

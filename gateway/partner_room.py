@@ -27,7 +27,8 @@ _ACTS = 8
 #: What a page says at its top after somebody did something and was sent back to it.
 SAID = {
     "paused": "Paused. What waits is held until it is resumed.",
-    "resumed": "Resumed. What waits goes out now.",
+    "tried": "What waits is tried now.",
+    "resumed": "Resumed. What waits is tried now.",
 }
 #: From so many failures in a row on, one request at a time is tried.
 _BREAKS = 5

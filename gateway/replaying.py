@@ -16,7 +16,7 @@ from gateway.openapi import body_of
 from gateway.problems import problems
 from gateway.reissuing import addressee, issue_again
 from gateway.standing import PartnerPath
-from ledger import Amount, ApiKey, Span
+from ledger import Amount, ApiKey, Askable, Span
 from streams import ids
 from streams.events import Act, Again
 from streams.moments import Moment
@@ -96,7 +96,8 @@ async def replayed(context: Context, key: ApiKey, partner: str, wanted: ReplayIn
     notices = requests = superseded = 0
     while True:
         page = await asyncio.to_thread(context.ledger.issued, span, after, _TOGETHER)
-        requests += await issue_again(context, whom, page.notices, again, identity)
+        wanted_now = Askable(page.notices, page.checked)
+        requests += (await issue_again(context, whom, wanted_now, again, identity)).packs
         notices, superseded, after = notices + len(page.notices), superseded + page.superseded, page.next
         if after is None or notices + superseded >= _AT_ONCE:
             return _answer(identity, Amount(notices, requests, superseded), after)

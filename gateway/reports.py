@@ -51,7 +51,9 @@ class ReportQuery(BaseModel):
 
 
 class ReportedNotice(BaseModel):
-    """`words` are the partner's own, where it refused. The last word came at `completed_at`, be it done or refused."""
+    """`words` are the partner's own, where it refused or does not take the notice; of one that was discarded they say
+    by whom and why. The last word came at `completed_at`, be it done or refused. `parked` is one that waits to be sent
+    again, from `retry_at` on."""
 
     notice: str
     subject: str
@@ -72,7 +74,10 @@ class ReportedNotice(BaseModel):
     answered_late: bool
     overdue: bool
     undeliverable_at: datetime | None
+    parked: bool
+    retry_at: datetime | None
     cancelled_at: datetime | None
+    cancelled_because: str | None
 
 
 COLUMNS = tuple(ReportedNotice.model_fields)
@@ -85,7 +90,7 @@ _OF_ROW = [
 
 class Report(BaseModel):
     """`totals` come behind the notices, of which they are the sums: `asked` is `completed` + `refused` + `open` +
-    `cancelled` + `undeliverable`."""
+    `cancelled`."""
 
     partner: str
     name: str

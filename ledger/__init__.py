@@ -1,6 +1,6 @@
 """What is known: the ledger, a projection of the log that can be dropped and rebuilt, and the API keys."""
 
-from ledger.again import Span
+from ledger.again import Askable, Span
 from ledger.closeup import Attempt, Board, Closeup, Funnel, Oldest
 from ledger.disclosed import Disclosure, Disclosures, Export, ExportStatus
 from ledger.disclosing import DisclosureIndex
@@ -17,6 +17,8 @@ from ledger.store import Ledger, LedgerGap
 from ledger.transitions import Progress, Verdict, fits, judge
 from ledger.views import (
     Amount,
+    Became,
+    Cancelled,
     Consent,
     Contradiction,
     Done,
@@ -26,6 +28,7 @@ from ledger.views import (
     NoticeStatus,
     PartnerLag,
     Poisoned,
+    Redriven,
     Refused,
     Statement,
     TimelineEntry,
@@ -36,9 +39,12 @@ from ledger.views import (
 __all__ = [
     "Amount",
     "ApiKey",
+    "Askable",
     "Attempt",
+    "Became",
     "Block",
     "Board",
+    "Cancelled",
     "Clocked",
     "Closeup",
     "Consent",
@@ -67,6 +73,7 @@ __all__ = [
     "Percentiles",
     "Poisoned",
     "Progress",
+    "Redriven",
     "Refused",
     "ReportRow",
     "ReportTotals",

@@ -1,21 +1,23 @@
 """What may be asked again: a partner's notices of a time, and dead letters. Read through one connection.
 
-A notice is *superseded* if a later one to the same partner, about the same subject and purpose, asks for the opposite:
-whoever had forgotten everything would take the old word for the last one. Asked again, it would undo a user's choice.
+What a later notice reverses, see `ledger.reversal`, is not asked again. Whatever is read for that says how much of each
+lane was known to it, so that the lane's worker can look at the rest. Read it within one transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 from sqlite_utils import Database
 
+from ledger.queries import next_of_lanes
+from ledger.reversal import OPPOSITE, REVERSED
 from ledger.rows import listed
 from ledger.times import HOUR_MICROS, maybe_moment, micros, moment
-from ledger.views import Amount, Poisoned, Refused
+from ledger.views import Amount, Became, NoticeStatus, Poisoned, Redriven, Refused
 from streams.clocks import Watch
 from streams.events import Notice
 from streams.kinds import Action
@@ -23,30 +25,37 @@ from streams.kinds import Action
 #: Bytes of poisoned messages that a page holds, but for the first.
 PAGE_BYTES = 4 * 1024 * 1024
 
-# Within a lane the order of notices is that of the user's choices; clocks are asked only where a partner's lanes
-# have changed. Rows of one pack were inserted in its order.
-_LATER = """(CASE newer.lane WHEN n.lane THEN (newer.offset, newer.rowid) > (n.offset, n.rowid)
-    ELSE newer.issued_at > n.issued_at END)"""
-_OPPOSITE = f"""newer.subject = n.subject AND newer.partner = n.partner AND newer.purpose = n.purpose
-    AND (newer.action = 'resume') <> (n.action = 'resume') AND {_LATER}"""
-#: Of notices as `n`.
-SUPERSEDED = f"EXISTS (SELECT 1 FROM notices AS newer WHERE {_OPPOSITE})"
 _LANES = """SELECT lane, MIN(first) AS first, MAX(last) AS last FROM issued_hours
     WHERE partner = ? AND hour BETWEEN ? AND ? GROUP BY lane ORDER BY lane"""
 _ISSUED = """FROM notices AS n WHERE lane = :lane AND offset BETWEEN :first AND :last
     AND partner = :partner AND issued_at >= :start AND issued_at < :end"""
-_PAGE = f"SELECT *, {SUPERSEDED} AS superseded {_ISSUED} ORDER BY offset, rowid LIMIT :most"
-_AMOUNT = f"SELECT COUNT(*) AS n, COALESCE(SUM({SUPERSEDED}), 0) AS superseded {_ISSUED}"
-_OVERTAKING = f"""SELECT newer.* FROM notices AS n JOIN notices AS newer ON {_OPPOSITE}
+_PAGE = f"SELECT *, {REVERSED} AS superseded {_ISSUED} ORDER BY offset, rowid LIMIT :most"
+_AMOUNT = f"SELECT COUNT(*) AS n, COALESCE(SUM({REVERSED}), 0) AS superseded {_ISSUED}"
+_OVERTAKING = f"""SELECT newer.* FROM notices AS n JOIN notices AS newer ON {OPPOSITE}
     WHERE n.id IN (SELECT value FROM json_each(?)) ORDER BY newer.lane, newer.offset, newer.rowid"""
-_REFUSED = f"SELECT *, {SUPERSEDED} AS superseded FROM notices AS n WHERE status = 'undeliverable'"
-_REFUSALS = """SELECT * FROM undeliverable WHERE notice_id IN (SELECT value FROM json_each(?))
-    ORDER BY at, lane, offset"""
+_LETTERS = """SELECT n.*, COALESCE(refused.status_code, waits.status_code) AS status_code,
+        json_extract(waits.failing, '$.failures') AS attempts
+    FROM notices AS n {} LEFT JOIN undeliverable AS refused
+        ON refused.notice_id = n.id AND refused.lane = held_lane AND refused.offset = held_offset
+    LEFT JOIN parked AS waits ON waits.notice_id = n.id AND waits.lane = held_lane AND waits.offset = held_offset
+    WHERE letter_at IS NOT NULL"""
+_ALL_LETTERS, _SOME_LETTERS = _LETTERS.format("INDEXED BY notices_letters"), _LETTERS.format("")
+_WHOLE = f"""SELECT * FROM notices AS n WHERE id IN (SELECT value FROM json_each(?)) AND NOT {REVERSED}
+    ORDER BY lane, offset, rowid"""
+# Where a redriven notice was not taken, at that very place; else what became of it since.
+_OUTCOMES = """SELECT n.*, refused.detail AS refused, waits.detail AS waits, waits.retry_at AS again_at
+    FROM json_each(?) AS asked JOIN notices AS n ON n.id = json_extract(asked.value, '$[0]')
+    LEFT JOIN undeliverable AS refused ON refused.notice_id = n.id
+        AND refused.lane = json_extract(asked.value, '$[1]') AND refused.offset = json_extract(asked.value, '$[2]')
+    LEFT JOIN parked AS waits ON waits.notice_id = n.id
+        AND waits.lane = json_extract(asked.value, '$[1]') AND waits.offset = json_extract(asked.value, '$[2]')"""
 _POISONED = "SELECT * FROM poisoned WHERE done_at IS NULL"
 
 #: Where a page ended; the next begins behind it.
 Place = tuple[int, int]
 RefusedAt = tuple[str, int, str]
+#: A notice, and the lane and offset where it was issued again.
+RedrivenAt = tuple[str, int, int]
 PoisonedAt = tuple[int, str]
 
 
@@ -58,6 +67,10 @@ class Span(NamedTuple):
     end: datetime
 
 
+#: By lane, the offset of `rescind.notices` below which the ledger knows it.
+Checked = Mapping[int, int]
+
+
 class Issued(NamedTuple):
     """Notices in the order in which they were issued; `superseded` are how many were left out between them. `next` is
     where the next page begins, None if there is none."""
@@ -65,10 +78,19 @@ class Issued(NamedTuple):
     notices: list[Notice]
     superseded: int
     next: Place | None
+    checked: Checked
+
+
+class Askable(NamedTuple):
+    """Notices that nothing reverses, in the order in which they were issued, as far as is `checked`."""
+
+    notices: list[Notice]
+    checked: Checked
 
 
 def issued(database: Database, span: Span, after: Place | None, most: int) -> Issued:
     """At most so many notices, which are at least as many as a pack may hold: a page ends between packs."""
+    checked = next_of_lanes(database)
     notices: list[Notice] = []
     superseded = 0
     for where in _lanes(database, span):
@@ -86,8 +108,8 @@ def issued(database: Database, span: Span, after: Place | None, most: int) -> Is
         if rows:
             after = (where["lane"], rows[-1]["offset"])
         if cut:
-            return Issued(notices, superseded, after)
-    return Issued(notices, superseded, None)
+            return Issued(notices, superseded, after, checked)
+    return Issued(notices, superseded, None, checked)
 
 
 def amount(database: Database, span: Span, batch_size: int) -> Amount:
@@ -101,35 +123,41 @@ def amount(database: Database, span: Span, batch_size: int) -> Amount:
     )
 
 
-def overtaking(database: Database, ids: Collection[str]) -> list[Notice]:
-    """The notices that supersede any of these, in the order in which they were issued."""
+def overtaking(database: Database, ids: Collection[str]) -> Askable:
+    """The notices that reverse any of these, in the order in which they were issued."""
+    checked = next_of_lanes(database)
     rows = {row["id"]: row for row in database.query(_OVERTAKING, [listed(ids)])}
-    return [notice_of(row) for row in rows.values()]
+    return Askable([notice_of(row) for row in rows.values()], checked)
 
 
 def refused(database: Database, partner: str | None, after: RefusedAt | None, most: int) -> list[Refused]:
     """Dead letters of a partner, or of all, by partner and time."""
-    sql, parameters = _REFUSED, list[Any]()
+    sql, parameters = _ALL_LETTERS, list[Any]()
     if partner is not None:
-        sql += " AND partner = ?"
+        sql += " AND n.partner = ?"
         parameters.append(partner)
     if after is not None:
-        sql += " AND (partner, undeliverable_at, id) > (?, ?, ?)"
+        sql += " AND (n.partner, n.letter_at, n.id) > (?, ?, ?)"
         parameters.extend(after)
-    rows = database.query(f"{sql} ORDER BY partner, undeliverable_at, id LIMIT ?", [*parameters, most])
-    return _with_words(database, list(rows))
+    rows = database.query(f"{sql} ORDER BY n.partner, n.letter_at, n.id LIMIT ?", [*parameters, most])
+    return [_refused(row) for row in rows]
 
 
 def refused_ones(database: Database, ids: Collection[str]) -> list[Refused]:
     """Those of these notices that are dead letters."""
-    rows = database.query(f"{_REFUSED} AND id IN (SELECT value FROM json_each(?))", [listed(ids)])
-    return _with_words(database, list(rows))
+    rows = database.query(f"{_SOME_LETTERS} AND n.id IN (SELECT value FROM json_each(?))", [listed(ids)])
+    return [_refused(row) for row in rows]
 
 
-def whole(database: Database, ids: Collection[str]) -> list[Notice]:
-    """Notices as they were issued, in that order."""
-    sql = "SELECT * FROM notices WHERE id IN (SELECT value FROM json_each(?)) ORDER BY lane, offset, rowid"
-    return [notice_of(row) for row in database.query(sql, [listed(ids)])]
+def askable(database: Database, ids: Collection[str]) -> Askable:
+    """Those of these notices that nothing reverses."""
+    checked = next_of_lanes(database)
+    return Askable([notice_of(row) for row in database.query(_WHOLE, [listed(ids)])], checked)
+
+
+def outcomes(database: Database, places: Iterable[RedrivenAt]) -> list[Redriven]:
+    """What became of notices that were issued again at these places, in this order; of unknown ones nothing."""
+    return [_redriven(row) for row in database.query(_OUTCOMES, [listed(places)])]
 
 
 def poisoned(database: Database, after: PoisonedAt | None, most: int) -> list[Poisoned]:
@@ -183,6 +211,7 @@ def notice_of(row: dict[str, Any]) -> Notice:
         issued_at=moment(row["issued_at"]),
         receive_by=moment(row["receive_by"]),
         complete_by=moment(row["complete_by"]),
+        rank=row["rank"],
         extended_complete_by=maybe_moment(row["extended_complete_by"]),
         watch=None if row["watch"] is None else Watch.model_validate_json(row["watch"]),
         datasets=None if row["datasets"] is None else orjson.loads(row["datasets"]),
@@ -190,27 +219,39 @@ def notice_of(row: dict[str, Any]) -> Notice:
     )
 
 
-def _with_words(database: Database, rows: list[dict[str, Any]]) -> list[Refused]:
-    refusals = database.query(_REFUSALS, [listed(row["id"] for row in rows)])
-    last = {refusal["notice_id"]: refusal for refusal in refusals}
-    return [_refused(row, last[row["id"]]) for row in rows]
+def _redriven(row: dict[str, Any]) -> Redriven:
+    """An answer, a delivery, and what ended it count wherever they were; else what was said at the place."""
+    status, since = NoticeStatus(row["status"]), None
+    if status is NoticeStatus.CANCELLED:
+        outcome, words = Became.CANCELLED, None
+    elif row["delivered_at"] is not None or status in (NoticeStatus.COMPLETED, NoticeStatus.REFUSED):
+        outcome, words = Became.TAKEN, None
+    elif row["refused"] is not None:
+        outcome, words = Became.REFUSED, row["refused"]
+    elif row["waits"] is not None:
+        outcome, words, since = Became.PARKED, row["waits"], row["again_at"]
+    else:
+        outcome, words = Became.WAITING, None
+    return Redriven(row["id"], outcome, words, maybe_moment(since))
 
 
-def _refused(row: dict[str, Any], last: dict[str, Any]) -> Refused:
+def _refused(row: dict[str, Any]) -> Refused:
     return Refused(
         notice_id=row["id"],
         partner=row["partner"],
         subject=row["subject"],
         purpose=row["purpose"],
         action=Action(row["action"]),
-        lane=last["lane"],
-        offset=last["offset"],
-        status_code=last["status_code"],
-        detail=last["detail"],
-        refused_at=moment(row["undeliverable_at"]),
+        lane=row["held_lane"],
+        offset=row["held_offset"],
+        status_code=row["status_code"],
+        detail=row["held_words"],
+        refused_at=moment(row["letter_at"]),
         issued_at=moment(row["issued_at"]),
         complete_by=moment(row["complete_by"]),
-        superseded=bool(row["superseded"]),
+        parked=bool(row["parked"]),
+        retry_at=maybe_moment(row["retry_at"]),
+        attempts=row["attempts"],
     )
 
 

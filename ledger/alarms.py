@@ -11,21 +11,22 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from ledger.again import SUPERSEDED, notice_of
+from ledger.again import Askable, notice_of
+from ledger.queries import next_of_lanes
+from ledger.reversal import REVERSED
 from ledger.rows import listed
 from ledger.times import micros, moment
 from ledger.watching import COLUMNS, Reached, reached, watched
 from streams import ids
 from streams.deadlines import Deadline, Step
 from streams.escalations import Rule
-from streams.events import Notice
 from streams.kinds import Action
 
 _DUE = f"""SELECT wake_at, rowid, id, partner, delivered_at IS NOT NULL, {COLUMNS} FROM notices INDEXED BY notices_wake
     WHERE is_open AND wake_at <= ? AND (wake_at, rowid) > (?, ?) ORDER BY wake_at, rowid LIMIT ?"""
 _TO_REMIND = f"""SELECT n.* FROM notices AS n JOIN deadline_marks AS mark ON mark.notice_id = n.id
     AND mark.deadline = ? AND mark.step = ? AND mark.event_id = ?
-    WHERE n.id IN (SELECT value FROM json_each(?)) AND n.delivered_at IS NOT NULL AND n.is_open AND NOT {SUPERSEDED}
+    WHERE n.id IN (SELECT value FROM json_each(?)) AND n.delivered_at IS NOT NULL AND n.is_open AND NOT {REVERSED}
     ORDER BY n.lane, n.offset, n.rowid"""
 _TOLD = """SELECT COALESCE(MAX(up_to) FILTER (WHERE outcome IS NOT 'failed'), -1), COALESCE(MAX(window), -1)
     FROM escalations WHERE partner = ? AND clock = ? AND rule = ?"""
@@ -75,9 +76,12 @@ def due(database: Database, now: datetime, after: tuple[int, int] | None, most: 
     return Page(found, (rows[-1][0], rows[-1][1]) if len(rows) == most else None)
 
 
-def to_remind(database: Database, notices: Collection[str], step: Reached, event_id: str) -> list[Notice]:
-    """Those of which this event told first, which the partner took, did not complete, and is to obey still."""
-    return [notice_of(row) for row in database.query(_TO_REMIND, [*step, event_id, listed(notices)])]
+def to_remind(database: Database, notices: Collection[str], step: Reached, event_id: str) -> Askable:
+    """Those of which this event told first, which the partner took, did not complete, and is to obey still. Within one
+    transaction."""
+    checked = next_of_lanes(database)
+    rows = database.query(_TO_REMIND, [*step, event_id, listed(notices)])
+    return Askable([notice_of(row) for row in rows], checked)
 
 
 def alarms(database: Database, rule: Rule, now: datetime, interval: int) -> list[Alarm]:

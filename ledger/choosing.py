@@ -63,6 +63,15 @@ def chosen(database: Database, purpose: str, choice: Choice, among: Collection[s
     return frozenset(orjson.loads(found))
 
 
+_RANKS = """SELECT subject, rank FROM consents
+    WHERE subject IN (SELECT value FROM json_each(?)) AND purpose = ? AND choice = 'opt_out' AND rank IS NOT NULL"""
+
+
+def opt_out_ranks(database: Database, purpose: str, among: Collection[str]) -> dict[str, str]:
+    """The rank of each opt-out that stands; see `streams.ranks`."""
+    return dict(database.execute(_RANKS, [listed(among), purpose]).fetchall())
+
+
 # An opt-out stands for the past too if deletion was requested since, of all partners.
 _OWED = """SELECT json_group_array(subject) FROM consents AS now
     WHERE subject IN (SELECT value FROM json_each(:among)) AND purpose = :purpose AND choice = 'opt_out'

@@ -41,7 +41,7 @@ MOST_BYTES = 4 * 1024 * 1024
 #: The only ones that nothing but a late word brings further.
 SETTLED = (NoticeStatus.COMPLETED, NoticeStatus.CANCELLED)
 
-_CLOSED = "COALESCE(completed_at, cancelled_at, superseded_at)"
+_CLOSED = "COALESCE(completed_at, cancelled_at, superseded_at, discarded_at, reversed_at)"
 _SETTLED = "archived IS NULL AND status IN ('completed', 'cancelled')"
 # With the verdicts of all that was said of each, whether it has marks, and about how many bytes all of it is.
 _OLD = f"""SELECT json_group_array(json_array(id, status, closed_at, archived_block,

@@ -1,7 +1,7 @@
 """How a partner's figures became what they are, from the roll-ups. Read through one connection.
 
 What was open in the past is kept nowhere: it is what is open now, less what came since, more what was answered since.
-What was cancelled or refused for good meanwhile shows as if it had never been open.
+What was cancelled meanwhile shows as if it had never been open.
 """
 
 from __future__ import annotations

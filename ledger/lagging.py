@@ -130,7 +130,7 @@ def _assessed(
         Health(
             status=registered.status,
             open=every.open,
-            backlog=every.backlog,
+            waiting=every.waiting,
             undeliverable=every.undeliverable,
             parked=every.parked,
             oldest_open_at=every.oldest_open,

@@ -97,10 +97,10 @@ class _Way:
 
 def _way(wanted: Wanted) -> _Way:
     statuses = wanted.statuses
-    if wanted.overdue or (statuses and statuses <= _OPEN):
-        index, part, among = "notices_open", "is_open", _OPEN
-    elif statuses and statuses <= _UNDONE:
+    if statuses and statuses <= _UNDONE and not wanted.overdue:
         index, part, among = "notices_undone", _is(_UNDONE), _UNDONE
+    elif wanted.overdue or (statuses and statuses <= _OPEN):
+        index, part, among = "notices_open", "is_open", _OPEN
     else:
         index, part, among = "notices_partner", "TRUE", frozenset()
     asked = {

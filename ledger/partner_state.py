@@ -76,13 +76,13 @@ class AnswerFigures:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the state is judged by. `backlog` counts what waits for a first delivery, without what is parked or
+    """What the state is judged by. `waiting` counts what waits for its first delivery, without what is parked or
     undeliverable; `oldest_queued_at` is when the oldest of that was issued. `arrived` and `answered` are how many
     notices, over the last hour and the last day."""
 
     status: PartnerStatus = PartnerStatus.ACTIVE
     open: int = 0
-    backlog: int = 0
+    waiting: int = 0
     undeliverable: int = 0
     parked: int = 0
     oldest_open_at: datetime | None = None
@@ -111,8 +111,8 @@ def state_of(health: Health, now: datetime) -> Assessment:
 def _stop(health: Health, now: datetime) -> Iterator[str]:
     if health.status is not PartnerStatus.ACTIVE and health.open:
         yield f"{_are(health.open)} open, and it is {health.status}"
-    if health.backlog and health.consecutive_failures > 1:
-        yield f"{health.consecutive_failures} attempts in a row failed, and {_wait(health.backlog)}"
+    if health.waiting and health.consecutive_failures > 1:
+        yield f"{health.consecutive_failures} attempts in a row failed, and {_wait(health.waiting)}"
 
 
 def _stall(health: Health, now: datetime) -> Iterator[str]:
@@ -120,8 +120,8 @@ def _stall(health: Health, now: datetime) -> Iterator[str]:
         if not _moves(each, now):
             last = _words(_patience(each))
             yield f"{_past(each)}, and no overdue one was {_DONE[each.clock]} in the last {last}"
-    if health.backlog and _before(health.oldest_queued_at, now - _HOUR) and not _taken(health, now - _HOUR):
-        yield f"nothing was taken for an hour, and {_wait(health.backlog)}"
+    if health.waiting and _before(health.oldest_queued_at, now - _HOUR) and not _taken(health, now - _HOUR):
+        yield f"nothing was taken for an hour, and {_wait(health.waiting)}"
 
 
 def _warn(health: Health, now: datetime) -> Iterator[str]:

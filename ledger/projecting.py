@@ -21,7 +21,7 @@ from ledger.veiling import Veil
 from ledger.views import Entry
 from streams import deadlines, events
 from streams.cloudevents import Envelope
-from streams.events import Data, PartnerStatus
+from streams.events import Act, Data, PartnerStatus
 
 INSERT_TOGGLES = "INSERT OR IGNORE INTO toggles VALUES {}"
 KNOWN_DECISIONS = "SELECT json_group_array(id) FROM decisions WHERE id IN (SELECT value FROM json_each(?))"
@@ -29,11 +29,18 @@ INSERT_DECISIONS = "INSERT OR IGNORE INTO decisions VALUES {}"
 # Decisions of a subject come in the order in which they were made: the newest is the state.
 UPSERT_CONSENTS = """INSERT INTO consents VALUES {} ON CONFLICT (subject, purpose) DO UPDATE SET
     choice = excluded.choice, version = excluded.version, occurred_at = excluded.occurred_at,
-    toggle_id = excluded.toggle_id, decided_at = excluded.decided_at"""
+    toggle_id = excluded.toggle_id, decided_at = excluded.decided_at,
+    rank = MAX(COALESCE(rank, excluded.rank), COALESCE(excluded.rank, rank))"""
+RAISE_RANKS = """UPDATE consents SET rank = said.rank
+    FROM (SELECT json_extract(value, '$[0]') AS subject, json_extract(value, '$[1]') AS purpose,
+        MAX(json_extract(value, '$[2]')) AS rank FROM json_each(?) GROUP BY 1, 2) AS said
+    WHERE consents.subject = said.subject AND consents.purpose = said.purpose
+    AND (consents.rank IS NULL OR consents.rank < said.rank)"""
 UPSERT_PARTNER = """INSERT INTO partners VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, removed_at = excluded.removed_at, body = excluded.body
     WHERE excluded.revision > partners.revision"""
 PARTNER = "SELECT body FROM partners WHERE id = ?"
+TRIED = "INSERT INTO tried VALUES (?, ?) ON CONFLICT DO UPDATE SET at = MAX(at, excluded.at)"
 SUSPEND_PARTNER = "UPDATE partners SET body = ? WHERE id = ?"
 CANCEL_NOTICES = "UPDATE notices SET cancelled_at = ? WHERE partner = ? AND cancelled_at IS NULL"
 INSERT_DELIVERY = "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -42,6 +49,7 @@ SUCCEEDED = """INSERT INTO delivery_health VALUES (?1, ?2, NULL, NULL, NULL, 0) 
 FAILED = """INSERT INTO delivery_health VALUES (?1, NULL, ?2, ?3, ?4, 1) ON CONFLICT (partner) DO UPDATE SET
     last_failure_at = ?2, last_error = ?3, next_attempt_at = ?4, consecutive_failures = consecutive_failures + 1"""
 INSERT_UNDELIVERABLE = "INSERT OR IGNORE INTO undeliverable VALUES {}"
+INSERT_PARKED = "INSERT OR IGNORE INTO parked VALUES {}"
 INSERT_POISONED = "INSERT OR IGNORE INTO poisoned VALUES {}"
 INSERT_TRACES = "INSERT OR IGNORE INTO traces VALUES {}"
 INSERT_ACTION = "INSERT OR IGNORE INTO actions VALUES {}"
@@ -69,6 +77,7 @@ class Projector:
             events.PartnerChanged: self._partners,
             events.PartnerRemoved: self._partners,
             events.PartnerSuspended: self._suspended,
+            events.PartnerTried: self._tried,
             events.NoticesIssued: self._issued,
             events.BatchDelivered: self._deliveries,
             events.BatchFailed: self._deliveries,
@@ -77,6 +86,7 @@ class Projector:
             events.ReplyAcknowledged: self._acknowledged,
             events.StatementReceived: partial(statements.project, connection, veil, folding),
             events.NoticeUndeliverable: self._undeliverable,
+            events.NoticeParked: self._parked,
             events.MessagePoisoned: self._poisoned,
             events.OperatorActed: self._acted,
             deadlines.DeadlineReached: self._marks.reached,
@@ -122,11 +132,18 @@ class Projector:
         insert(self._connection, INSERT_DECISIONS, [_decision_row(self._veil, *each) for each in fresh.items()])
         changes = [data for data in fresh.values() if isinstance(data, events.ConsentChanged)]
         insert(self._connection, UPSERT_CONSENTS, [_consent_row(self._veil, data) for data in changes])
+        # A request mostly follows its change, which has raised the rank already.
+        raised = {(data.subject, data.purpose, data.rank) for data in changes}
+        asked = [data for data in fresh.values() if isinstance(data, events.DeletionRequested) and data.partner is None]
+        ranks = {(data.subject, data.purpose, data.rank) for data in asked if data.rank is not None} - raised
+        if ranks:
+            self._execute(RAISE_RANKS, (listed((self._veil.text(subject), *rest) for subject, *rest in ranks),))
 
     def _partners(self, items: Sequence[Item]) -> None:
         for _, _, data in items:
             removed = micros(data.updated_at) if data.status is PartnerStatus.REMOVED else None
             self._execute(UPSERT_PARTNER, (data.id, data.revision, removed, data.model_dump_json()))
+            self._execute(TRIED, (data.id, micros(data.updated_at)))
             if removed is not None:
                 self._execute(CANCEL_NOTICES, (removed, data.id))
 
@@ -135,6 +152,10 @@ class Projector:
             for (body,) in self._execute(PARTNER, (data.partner,)).fetchall():
                 counts = events.with_suspension(events.Partner.model_validate_json(body), data)
                 self._execute(SUSPEND_PARTNER, (counts.model_dump_json(), data.partner))
+
+    def _tried(self, items: Sequence[Item]) -> None:
+        for _, _, data in items:
+            self._execute(TRIED, (data.partner, micros(data.tried_at)))
 
     def _issued(self, items: Sequence[Item]) -> None:
         self._notices.issued(items)
@@ -216,7 +237,26 @@ class Projector:
             for _, _, data in items
         ]
         insert(self._connection, INSERT_UNDELIVERABLE, rows)
-        self._notices.refused({row[0] for row in rows})
+        self._notices.look_again({row[0] for row in rows})
+
+    def _parked(self, items: Sequence[Item]) -> None:
+        rows = [
+            (
+                data.notice_id,
+                data.lane,
+                data.offset,
+                data.partner,
+                data.status_code,
+                self._veil.text(data.detail),
+                micros(data.parked_at),
+                micros(data.retry_at),
+                envelope.id,
+                data.failing.model_dump_json(),
+            )
+            for _, envelope, data in items
+        ]
+        insert(self._connection, INSERT_PARKED, rows)
+        self._notices.look_again({row[0] for row in rows})
 
     def _poisoned(self, items: Sequence[Item]) -> None:
         rows = [
@@ -246,12 +286,13 @@ class Projector:
                 data.by.role,
                 data.by.label,
                 data.partner,
-                orjson.dumps(data.details).decode(),
+                self._veil.text(orjson.dumps(_details(data)).decode()),
                 micros(data.acted_at),
             )
             for _, envelope, data in items
         ]
         insert(self._connection, INSERT_ACTION, rows)
+        self._notices.discarded([data for _, _, data in items if data.act is Act.DISCARD])
         done = [(identity, micros(data.acted_at)) for _, _, data in items for identity in data.poisoned]
         insert(self._connection, INSERT_DONE, done)
         self._execute(MARK_DONE, (listed(identity for identity, _ in done),))
@@ -274,6 +315,10 @@ def _decision_row(veil: Veil, identity: str, data: Any) -> tuple[Any, ...]:
     )
 
 
+def _details(data: events.OperatorActed) -> dict[str, Any]:
+    return data.details if data.reason is None else data.details | {"reason": data.reason}
+
+
 def _consent_row(veil: Veil, data: events.ConsentChanged) -> tuple[Any, ...]:
     return (
         veil.text(data.subject),
@@ -283,4 +328,5 @@ def _consent_row(veil: Veil, data: events.ConsentChanged) -> tuple[Any, ...]:
         micros(data.occurred_at),
         veil.text(data.toggle_id),
         micros(data.accepted_at),
+        data.rank,
     )

@@ -11,10 +11,11 @@ from sqlite_utils import Database
 
 from ledger.rows import listed
 from ledger.times import maybe_moment, moment
-from ledger.views import OPEN, Consent, Done, NoticeRow, NoticeStatus, Totals
+from ledger.views import OPEN, Cancelled, Consent, Done, NoticeRow, NoticeStatus, Totals
 from streams.events import Act, Partner
 from streams.kinds import Action, Choice
 from streams.records import TopicPartition
+from streams.topics import NOTICES
 
 
 @lru_cache(maxsize=1024)
@@ -36,6 +37,12 @@ def partners(database: Database) -> list[Partner]:
 def offsets(database: Database) -> dict[TopicPartition, int]:
     rows = database.execute("SELECT topic, partition, next FROM offsets").fetchall()
     return {TopicPartition(topic, partition): following for topic, partition, following in rows}
+
+
+def next_of_lanes(database: Database) -> dict[int, int]:
+    """By lane, the offset of `rescind.notices` that is read next; none of a lane that nothing was read of."""
+    sql = "SELECT partition, next FROM offsets WHERE topic = ?"
+    return dict(database.execute(sql, [NOTICES.name]).fetchall())
 
 
 def consents(database: Database, subject: str) -> list[Consent]:
@@ -77,22 +84,45 @@ def notice_row(row: dict[str, Any]) -> NoticeRow:
         received_at=maybe_moment(row["received_at"]),
         completed_at=maybe_moment(row["completed_at"]),
         undeliverable_at=maybe_moment(row["undeliverable_at"]),
-        cancelled_at=maybe_moment(_cancelled_at(row)),
+        parked=bool(row["parked"]),
+        retry_at=maybe_moment(row["retry_at"] if row["parked"] else None),
+        last_words=row["held_words"] if row["parked"] or row["status"] == NoticeStatus.UNDELIVERABLE else None,
+        cancelled_at=maybe_moment(min(_ends(row).values(), default=None)),
+        cancelled_because=_because(row),
         extended_complete_by=maybe_moment(row["extended_complete_by"]),
         extended_by=row["extended_by"],
         expected_by=maybe_moment(row["expected_by"]),
     )
 
 
-def _cancelled_at(row: dict[str, Any]) -> int | None:
-    """When its partner was removed, or the user chose otherwise before it was delivered."""
-    return min((at for at in (row["cancelled_at"], left_out_at(row)) if at is not None), default=None)
+def _ends(row: dict[str, Any]) -> dict[Cancelled, int]:
+    """When a notice was cancelled, for each reason that there is."""
+    ends = {
+        Cancelled.REMOVED: row["cancelled_at"],
+        Cancelled.REVERSED: reversed_at(row),
+        Cancelled.DISCARDED: row["discarded_at"],
+    }
+    return {why: at for why, at in ends.items() if at is not None}
 
 
-def left_out_at(row: dict[str, Any]) -> int | None:
-    """When a notice was left out of its lane; None also if it was delivered all the same."""
-    at: int | None = row["superseded_at"] if row["delivered_at"] is None else None
-    return at
+def _because(row: dict[str, Any]) -> Cancelled | None:
+    """What an operator did, else the first reason."""
+    ends = _ends(row)
+    if row["status"] != NoticeStatus.CANCELLED:
+        return None
+    return Cancelled.DISCARDED if Cancelled.DISCARDED in ends else min(ends, key=ends.__getitem__)
+
+
+def reversed_at(row: dict[str, Any]) -> int | None:
+    """When a notice was left out of its lane, or closed while it was held up, since the user chose otherwise; None also
+    if it was delivered all the same."""
+    times = [at for at in (row["superseded_at"], row["reversed_at"]) if at is not None]
+    return min(times, default=None) if row["delivered_at"] is None else None
+
+
+def discarded_words(act: dict[str, Any]) -> str:
+    """Who gave a notice up, and why; of a row of `discarded`."""
+    return f"discarded by {act['asked_by']}: {act['reason'] or 'no reason given'}"
 
 
 def actions(database: Database, partner: str | None, before: tuple[int, str] | None, most: int) -> list[Done]:

@@ -25,6 +25,7 @@ from ledger import (
     metering,
     queries,
     reporting,
+    retries,
     shelf,
 )
 from ledger.contradictions import Place, contradictions
@@ -43,6 +44,7 @@ from ledger.views import (
     NoticeRow,
     PartnerLag,
     Poisoned,
+    Redriven,
     Refused,
     Statement,
     TimelineEntry,
@@ -52,7 +54,7 @@ from ledger.watching import Reached
 from streams.deadlines import Deadline, Step
 from streams.errors import LedgerBehind, StorageUnusable
 from streams.escalations import Rule
-from streams.events import Notice, Partner
+from streams.events import Partner
 from streams.kinds import Choice
 from streams.records import TopicPartition
 
@@ -165,6 +167,13 @@ class LedgerReader:
         finally:
             self._let_go(reader)
 
+    def opt_out_ranks(self, purpose: str, among: Collection[str]) -> dict[str, str]:
+        """Of those of some subjects whose choice is to opt out: its rank."""
+        with self._reading() as database:
+            veiled = {self._veiled(subject): subject for subject in among}
+            found = choosing.opt_out_ranks(database, purpose, veiled)
+            return {veiled[each]: rank for each, rank in found.items()}
+
     def owed(self, partner: str, purpose: str, among: Collection[str]) -> frozenset[str]:
         """Those of some subjects whom the partner must still be asked to delete, if it was given them."""
         with self._reading() as database:
@@ -276,8 +285,8 @@ class LedgerReader:
         with self._snapshot() as database:
             return again.amount(database, span, batch_size)
 
-    def overtaking(self, ids: Collection[str]) -> list[Notice]:
-        with self._reading() as database:
+    def overtaking(self, ids: Collection[str]) -> again.Askable:
+        with self._snapshot() as database:
             return again.overtaking(database, ids)
 
     def refused(self, partner: str | None, after: again.RefusedAt | None, most: int) -> list[Refused]:
@@ -288,9 +297,21 @@ class LedgerReader:
         with self._snapshot() as database:
             return again.refused_ones(database, ids)
 
-    def whole(self, ids: Collection[str]) -> list[Notice]:
+    def askable(self, ids: Collection[str]) -> again.Askable:
+        with self._snapshot() as database:
+            return again.askable(database, ids)
+
+    def outcomes(self, places: Iterable[again.RedrivenAt]) -> list[Redriven]:
         with self._reading() as database:
-            return again.whole(database, ids)
+            return again.outcomes(database, places)
+
+    def retries(self, now: datetime, after: str, most: int) -> retries.Due:
+        with self._snapshot() as database:
+            return retries.due(database, now, after, most)
+
+    def any_retry(self, now: datetime) -> bool:
+        with self._snapshot() as database:
+            return retries.any_due(database, now)
 
     def poisoned(self, after: again.PoisonedAt | None, most: int) -> list[Poisoned]:
         with self._reading() as database:
@@ -310,8 +331,8 @@ class LedgerReader:
         with self._reading() as database:
             return alarms.due(database, now, after, most)
 
-    def to_remind(self, notices: Collection[str], step: Reached, event_id: str) -> list[Notice]:
-        with self._reading() as database:
+    def to_remind(self, notices: Collection[str], step: Reached, event_id: str) -> again.Askable:
+        with self._snapshot() as database:
             return alarms.to_remind(database, notices, step, event_id)
 
     def rising(self, rule: Rule, now: datetime, interval: int) -> list[alarms.Alarm]:

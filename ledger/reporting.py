@@ -6,7 +6,7 @@ totals, or summed up by SQLite itself with the notices that need words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ from sqlite_utils import Database
 
 from ledger.again import Span
 from ledger.listing import OVERDUE, Listed, Wanted, listed
-from ledger.queries import notice_row
+from ledger.queries import discarded_words, notice_row
 from ledger.rows import listed as as_json
 from ledger.times import micros
-from ledger.views import OPEN, NoticeRow, NoticeStatus
+from ledger.views import OPEN, Cancelled, NoticeRow, NoticeStatus
 from streams.kinds import Action
 
 #: Notices of each kind that a summary spells out.
@@ -31,21 +31,23 @@ _STRETCH = f"""FROM notices INDEXED BY notices_partner
 _SUMS = f"""SELECT action, status, outcome, reason, COUNT(*) AS n,
     COALESCE(SUM(delivered_at > receive_by), 0) AS received_late,
     COALESCE(SUM(status IN ('completed', 'refused') AND completed_at > due_by), 0) AS answered_late,
-    SUM(is_open AND {OVERDUE}) AS overdue
+    SUM(is_open AND {OVERDUE}) AS overdue,
+    COALESCE(SUM(status = 'cancelled' AND discarded_at IS NOT NULL), 0) AS discarded
     {_STRETCH} GROUP BY action, status, outcome, reason"""
 _ANSWERED_LATE = f"""SELECT * {_STRETCH} AND status IN ('completed', 'refused') AND completed_at > due_by
     ORDER BY action, issued_at, id LIMIT :most"""
+_GIVEN_UP = f"""SELECT * {_STRETCH} AND status = 'cancelled' AND discarded_at IS NOT NULL
+    ORDER BY action, issued_at, id LIMIT :most"""
 _REFUSALS = """SELECT notice_id, detail FROM acknowledgements
     WHERE notice_id IN (SELECT value FROM json_each(?)) AND status = 'refused' AND verdict = 'applied'"""
-_UNDELIVERABLE = """SELECT notice_id, detail FROM undeliverable
-    WHERE notice_id IN (SELECT value FROM json_each(?)) ORDER BY at, lane, offset"""
+_DISCARDED = "SELECT * FROM discarded WHERE notice_id IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
     """A notice as of a moment. `received_late` is delivered after `receive_by`, `answered_late` completed or refused
     after `complete_by`, as extended, `overdue` open and past either of them. `words` are the partner's own, where it
-    refused."""
+    refused or does not take the notice; of one that was discarded, who did so and why."""
 
     notice: NoticeRow
     received_late: bool
@@ -56,8 +58,9 @@ class ReportRow:
 
 @dataclass(slots=True)
 class Sums:
-    """How many notices. `asked` is `completed` + `refused` + `open` + `cancelled` + `undeliverable`; the others are of
-    these: `overdue` of the open ones, `received_late` of those delivered, `answered_late` of those answered."""
+    """How many notices. `asked` is `completed` + `refused` + `open` + `cancelled`; the others are of these: `overdue`
+    and `undeliverable` of the open ones, `discarded` of the cancelled ones, `received_late` of those delivered,
+    `answered_late` of those answered."""
 
     asked: int = 0
     completed: int = 0
@@ -68,14 +71,20 @@ class Sums:
     overdue: int = 0
     received_late: int = 0
     answered_late: int = 0
+    discarded: int = 0
 
-    def add(self, n: int, status: NoticeStatus, received_late: int, answered_late: int, overdue: int) -> None:
+    def add(
+        self, n: int, status: NoticeStatus, received_late: int, answered_late: int, overdue: int, discarded: int
+    ) -> None:
         self.asked += n
         name = "open" if status in OPEN else status.value
         setattr(self, name, getattr(self, name) + n)
+        if status is NoticeStatus.UNDELIVERABLE:
+            self.undeliverable += n
         self.received_late += received_late
         self.answered_late += answered_late
         self.overdue += overdue
+        self.discarded += discarded
 
 
 @dataclass(slots=True)
@@ -90,14 +99,15 @@ class ReportTotals:
 
     def add(self, row: ReportRow) -> None:
         notice = row.notice
-        late = (int(row.received_late), int(row.answered_late), int(row.overdue))
-        self.count(1, notice.action, notice.status, notice.outcome, notice.reason, *late)
+        discarded = notice.cancelled_because is Cancelled.DISCARDED
+        sums = (int(row.received_late), int(row.answered_late), int(row.overdue), int(discarded))
+        self.count(1, notice.action, notice.status, notice.outcome, notice.reason, *sums)
 
     def count(
-        self, n: int, action: Action, status: NoticeStatus, outcome: str | None, reason: str | None, *late: int
+        self, n: int, action: Action, status: NoticeStatus, outcome: str | None, reason: str | None, *counts: int
     ) -> None:
         for sums in (self.all, self.actions[action]):
-            sums.add(n, status, *late)
+            sums.add(n, status, *counts)
         if status is NoticeStatus.COMPLETED:
             self.outcomes[outcome or "-"] = self.outcomes.get(outcome or "-", 0) + n
         elif status is NoticeStatus.REFUSED:
@@ -120,6 +130,7 @@ class Summary:
     undeliverable: list[ReportRow]
     overdue: list[ReportRow]
     answered_late: list[ReportRow]
+    discarded: list[ReportRow]
 
 
 def page(database: Database, span: Span, now: datetime, after: Listed | None, most: int) -> ReportPage:
@@ -137,8 +148,8 @@ def summary(database: Database, span: Span, now: datetime) -> Summary:
     }
     totals = ReportTotals()
     for row in database.query(_SUMS, given):
-        late = (row["received_late"], row["answered_late"], row["overdue"])
-        totals.count(row["n"], Action(row["action"]), NoticeStatus(row["status"]), row["outcome"], row["reason"], *late)
+        sums = (row["received_late"], row["answered_late"], row["overdue"], row["discarded"])
+        totals.count(row["n"], Action(row["action"]), NoticeStatus(row["status"]), row["outcome"], row["reason"], *sums)
 
     def spelt_out(**narrowed: Any) -> list[ReportRow]:
         wanted = Wanted(partner=span.partner, start=span.start, end=span.end, **narrowed)
@@ -151,6 +162,7 @@ def summary(database: Database, span: Span, now: datetime) -> Summary:
         undeliverable=spelt_out(statuses=frozenset({NoticeStatus.UNDELIVERABLE})),
         overdue=spelt_out(overdue=True),
         answered_late=_with_words(database, answered_late, now),
+        discarded=_with_words(database, map(notice_row, database.query(_GIVEN_UP, given)), now),
     )
 
 
@@ -178,12 +190,12 @@ def _first(database: Database, wanted: Wanted, now: datetime) -> list[NoticeRow]
 
 def _with_words(database: Database, notices: Iterable[NoticeRow], now: datetime) -> list[ReportRow]:
     notices = list(notices)
-    words: dict[str, str | None] = {}
-    for status, sql in ((NoticeStatus.REFUSED, _REFUSALS), (NoticeStatus.UNDELIVERABLE, _UNDELIVERABLE)):
-        words |= _words(database, sql, [notice.id for notice in notices if notice.status is status])
-    return [row_of(notice, now, words.get(notice.id)) for notice in notices]
+    refused = [notice.id for notice in notices if notice.status is NoticeStatus.REFUSED]
+    discarded = [notice.id for notice in notices if notice.cancelled_because is Cancelled.DISCARDED]
+    words: dict[str, str | None] = {row["notice_id"]: row["detail"] for row in _of(database, _REFUSALS, refused)}
+    words |= {row["notice_id"]: discarded_words(row) for row in _of(database, _DISCARDED, discarded)}
+    return [row_of(notice, now, words.get(notice.id, notice.last_words)) for notice in notices]
 
 
-def _words(database: Database, sql: str, ids: list[str]) -> Mapping[str, str | None]:
-    rows = database.query(sql, [as_json(ids)]) if ids else ()
-    return {row["notice_id"]: row["detail"] for row in rows}
+def _of(database: Database, sql: str, ids: list[str]) -> list[dict[str, Any]]:
+    return list(database.query(sql, [as_json(ids)])) if ids else []

@@ -17,6 +17,7 @@ CREATE INDEX IF NOT EXISTS toggles_subject ON toggles (subject);
 CREATE TABLE IF NOT EXISTS consents (
     subject TEXT NOT NULL, purpose TEXT NOT NULL, choice TEXT NOT NULL, version INTEGER,
     occurred_at INTEGER NOT NULL, toggle_id TEXT NOT NULL, decided_at INTEGER NOT NULL,
+    rank TEXT, -- the greatest of any decision about them, but for those that concern one partner alone
     PRIMARY KEY (subject, purpose)
 ) WITHOUT ROWID;
 
@@ -30,12 +31,16 @@ CREATE INDEX IF NOT EXISTS decisions_subject ON decisions (subject);
 CREATE TABLE IF NOT EXISTS partners (
     id TEXT PRIMARY KEY, revision INTEGER NOT NULL, removed_at INTEGER, body TEXT NOT NULL
 ) WITHOUT ROWID;
+-- When somebody last did something by hand after which a partner may take what it did not take before: what was parked
+-- until then is tried at once. It is the time of the newest such event, since the topic keeps the newest ones only.
+CREATE TABLE IF NOT EXISTS tried (partner TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS notices (
     id TEXT PRIMARY KEY, partner TEXT NOT NULL, subject TEXT NOT NULL, purpose TEXT NOT NULL,
     action TEXT NOT NULL, cause_id TEXT NOT NULL, toggle_id TEXT NOT NULL,
     lane INTEGER NOT NULL, offset INTEGER NOT NULL, -- where it was issued first
     occurred_at INTEGER NOT NULL, issued_at INTEGER NOT NULL, receive_by INTEGER NOT NULL, complete_by INTEGER NOT NULL,
+    rank TEXT, -- of the choice that it comes from
     extended_complete_by INTEGER, -- by when, if it is extended; NULL if it cannot be
     extended_by TEXT, -- the acknowledgement that asked for it
     due_by INTEGER NOT NULL GENERATED ALWAYS AS (
@@ -56,9 +61,15 @@ CREATE TABLE IF NOT EXISTS notices (
     wake_at INTEGER NOT NULL GENERATED ALWAYS AS (
         CASE WHEN delivered_at IS NULL THEN MIN(receive_wake, complete_wake) ELSE complete_wake END
     ) VIRTUAL,
-    delivered_at INTEGER, received_at INTEGER, completed_at INTEGER, undeliverable_at INTEGER,
+    delivered_at INTEGER, received_at INTEGER, completed_at INTEGER,
     superseded_at INTEGER, -- when it was left out; that counts unless it was delivered all the same
-    cancelled_at INTEGER, ack_status TEXT, outcome TEXT, reason TEXT,
+    cancelled_at INTEGER, discarded_at INTEGER, -- when its partner was removed, and when an operator gave it up
+    -- A notice is held up while its partner did not take it at the last of its places: for good, or until it is tried
+    -- again. Where that is, since when, and what the partner said. All of it is NULL otherwise.
+    held_lane INTEGER, held_offset INTEGER, held_words TEXT,
+    undeliverable_at INTEGER, parked_at INTEGER, retry_at INTEGER,
+    reversed_at INTEGER, -- since when, too, a later notice asks for the opposite; that counts unless it was delivered
+    ack_status TEXT, outcome TEXT, reason TEXT,
     expected_by INTEGER, -- when the partner last said that it means to be done
     -- How it was answered for good: 1 if late, and 2 more if it was refused. NULL while it was not.
     answer INTEGER GENERATED ALWAYS AS (
@@ -71,8 +82,8 @@ CREATE TABLE IF NOT EXISTS notices (
     status TEXT NOT NULL GENERATED ALWAYS AS (
         CASE
             WHEN ack_status IN ('completed', 'refused') THEN ack_status
-            WHEN cancelled_at IS NOT NULL THEN 'cancelled'
-            WHEN superseded_at IS NOT NULL AND delivered_at IS NULL THEN 'cancelled'
+            WHEN cancelled_at IS NOT NULL OR discarded_at IS NOT NULL THEN 'cancelled'
+            WHEN delivered_at IS NULL AND (superseded_at IS NOT NULL OR reversed_at IS NOT NULL) THEN 'cancelled'
             WHEN undeliverable_at IS NOT NULL AND delivered_at IS NULL THEN 'undeliverable'
             WHEN ack_status IS NOT NULL THEN ack_status
             WHEN delivered_at IS NOT NULL THEN 'delivered'
@@ -80,9 +91,18 @@ CREATE TABLE IF NOT EXISTS notices (
         END
     ) STORED,
     -- For the partial indexes below, and stored in them, so that they answer alone: neither done nor over, and of
-    -- these, not taken by the partner's endpoint yet.
-    is_open INTEGER NOT NULL GENERATED ALWAYS AS (status IN ('queued', 'delivered', 'received', 'in_progress')) STORED,
-    to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED
+    -- these, not taken by the partner's endpoint yet, and waiting to be tried again.
+    is_open INTEGER NOT NULL GENERATED ALWAYS AS (
+        status IN ('queued', 'undeliverable', 'delivered', 'received', 'in_progress')
+    ) STORED,
+    to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED,
+    parked INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND parked_at IS NOT NULL AND reversed_at IS NULL) STORED,
+    -- Does it wait for its first delivery, but for what is parked?
+    waits INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
+    -- Since when it is a dead letter of the partner's, if it is one: held up, and never taken.
+    letter_at INTEGER GENERATED ALWAYS AS (
+        CASE WHEN status = 'undeliverable' THEN undeliverable_at WHEN parked AND to_receive THEN parked_at END
+    ) VIRTUAL
 );
 CREATE INDEX IF NOT EXISTS notices_place ON notices (lane, offset);
 CREATE INDEX IF NOT EXISTS notices_subject ON notices (subject);
@@ -92,7 +112,7 @@ CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at
     WHERE status IN ('refused', 'undeliverable', 'cancelled');
 CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_to_receive
-    ON notices (partner, action, receive_by, due_by, to_receive, status, receive_risk_at, complete_risk_at)
+    ON notices (partner, action, receive_by, due_by, to_receive, waits, receive_risk_at, complete_risk_at)
     WHERE to_receive;
 CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open, complete_risk_at)
     WHERE is_open;
@@ -102,10 +122,14 @@ CREATE INDEX IF NOT EXISTS notices_received_late ON notices (partner, action, de
 CREATE INDEX IF NOT EXISTS notices_completed_late ON notices (partner, action, completed_at)
     WHERE completed_at > due_by;
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
-CREATE INDEX IF NOT EXISTS notices_undeliverable ON notices (partner, undeliverable_at, id)
-    WHERE status = 'undeliverable';
+CREATE INDEX IF NOT EXISTS notices_letters ON notices (partner, letter_at, id) WHERE letter_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS notices_held ON notices (partner, subject, purpose) WHERE held_lane IS NOT NULL;
+-- What is to be tried again: by when that is due by itself, and by since when it waits.
+CREATE INDEX IF NOT EXISTS notices_retry ON notices (partner, retry_at, id) WHERE parked;
+CREATE INDEX IF NOT EXISTS notices_parked ON notices (partner, parked_at, id) WHERE parked;
 -- What may be folded, the oldest first. Where nothing of it was, it is seldom longer than what was closed lately.
-CREATE INDEX IF NOT EXISTS notices_settled ON notices (COALESCE(completed_at, cancelled_at, superseded_at))
+CREATE INDEX IF NOT EXISTS notices_settled
+    ON notices (COALESCE(completed_at, cancelled_at, superseded_at, discarded_at, reversed_at))
     WHERE archived IS NULL AND status IN ('completed', 'cancelled');
 -- What was folded and is settled no more; nearly always nothing.
 CREATE INDEX IF NOT EXISTS notices_reopened ON notices (id)
@@ -114,7 +138,8 @@ CREATE INDEX IF NOT EXISTS notices_reopened ON notices (id)
 -- crash may also repeat what it interrupts.
 CREATE TABLE IF NOT EXISTS places (
     lane INTEGER NOT NULL, offset INTEGER NOT NULL, notice_id TEXT NOT NULL, at INTEGER NOT NULL,
-    again TEXT, asked_by TEXT, -- NULL where it was not issued again by hand
+    again TEXT, asked_by TEXT, -- how, and by whom; NULL where a crash repeated it
+    pack TEXT, -- the id of what issued it again: of two with one id the second is a repetition
     PRIMARY KEY (lane, offset, notice_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS places_notice ON places (notice_id);
@@ -198,10 +223,21 @@ CREATE TABLE IF NOT EXISTS escalations (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS escalations_rule ON escalations (partner, clock, rule, window);
 
--- A notice is undeliverable while it was refused at each of its places, and taken at none.
+-- A notice is undeliverable while it was refused for good at the last of its places, and taken at none.
 CREATE TABLE IF NOT EXISTS undeliverable (
     notice_id TEXT NOT NULL, lane INTEGER NOT NULL, offset INTEGER NOT NULL, partner TEXT NOT NULL,
     status_code INTEGER NOT NULL, detail TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (notice_id, lane, offset)
+) WITHOUT ROWID;
+-- Where notices were left alone since their partner does not take them alone, though it takes others; from when on each
+-- is tried again, and what came of it until then, as JSON.
+CREATE TABLE IF NOT EXISTS parked (
+    notice_id TEXT NOT NULL, lane INTEGER NOT NULL, offset INTEGER NOT NULL, partner TEXT NOT NULL,
+    status_code INTEGER, detail TEXT NOT NULL, at INTEGER NOT NULL, retry_at INTEGER NOT NULL, event_id TEXT NOT NULL,
+    failing TEXT NOT NULL, PRIMARY KEY (notice_id, lane, offset)
+) WITHOUT ROWID;
+-- What operators gave up, each as it was said first, maybe read before the notice itself.
+CREATE TABLE IF NOT EXISTS discarded (
+    notice_id TEXT PRIMARY KEY, at INTEGER NOT NULL, asked_by TEXT NOT NULL, reason TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS poisoned (
@@ -302,6 +338,17 @@ CREATE TRIGGER IF NOT EXISTS count_status AFTER UPDATE ON notices WHEN OLD.statu
     INSERT INTO counts VALUES (OLD.partner, OLD.action, OLD.status, -1), (NEW.partner, NEW.action, NEW.status, 1)
     ON CONFLICT DO UPDATE SET n = n + excluded.n;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS count_parked AFTER UPDATE ON notices WHEN OLD.parked <> NEW.parked BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'parked', NEW.parked - OLD.parked)
+    ON CONFLICT DO UPDATE SET n = n + excluded.n;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS count_parked_queued AFTER UPDATE ON notices
+WHEN (OLD.parked AND OLD.status = 'queued') <> (NEW.parked AND NEW.status = 'queued') BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'parked_queued',
+        (NEW.parked AND NEW.status = 'queued') - (OLD.parked AND OLD.status = 'queued'))
+    ON CONFLICT DO UPDATE SET n = n + excluded.n;
 END;
 CREATE TRIGGER IF NOT EXISTS roll_up_receive AFTER UPDATE OF delivered_at ON notices
 WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL BEGIN

@@ -29,7 +29,7 @@ p AS MATERIALIZED (
 SELECT p.partner, p.kind, p.receive, p.complete,
     (SELECT json_group_object(name, n) FROM counts WHERE partner = p.partner AND kind = p.kind) AS counts,
     (SELECT MIN(issued_at) FROM notices WHERE partner = p.partner AND action = p.kind AND is_open) AS oldest_open,
-    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND status = 'queued'
+    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND waits
         ORDER BY receive_by LIMIT 1) AS oldest_queued,
     (SELECT json_array(COUNT(*), COUNT(*) FILTER (WHERE due_by < :now),
             COUNT(*) FILTER (WHERE due_by >= :now AND complete_risk_at <= :now)) FROM notices
@@ -64,12 +64,14 @@ SELECT p.partner, p.kind, p.receive, p.complete,
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is open of a kind, or of several together. `overdue` and `at_risk` count each notice once, whatever its
-    clocks; what is overdue by one clock and at risk by another is overdue. `clocks` are those with either."""
+    clocks; what is overdue by one clock and at risk by another is overdue. `waiting` is the backlog without what is
+    parked, and `clocks` are those with anything overdue or at risk."""
 
     open: int = 0
     delivered: int = 0
     acknowledged: int = 0
     backlog: int = 0
+    waiting: int = 0
     undeliverable: int = 0
     parked: int = 0
     contradictions: int = 0
@@ -200,6 +202,7 @@ def _standing(row: Mapping[str, Any], receive: list[Any], complete: list[Any]) -
         delivered=delivered,
         acknowledged=acknowledged,
         backlog=counts.get(NoticeStatus.QUEUED, 0),
+        waiting=counts.get(NoticeStatus.QUEUED, 0) - counts.get("parked_queued", 0),
         undeliverable=counts.get(NoticeStatus.UNDELIVERABLE, 0),
         parked=counts.get("parked", 0),
         contradictions=counts.get("contradictions", 0),
@@ -229,6 +232,7 @@ def _together(parts: Sequence[Standing]) -> Standing:
         delivered=sum(part.delivered for part in parts),
         acknowledged=sum(part.acknowledged for part in parts),
         backlog=sum(part.backlog for part in parts),
+        waiting=sum(part.waiting for part in parts),
         undeliverable=sum(part.undeliverable for part in parts),
         parked=sum(part.parked for part in parts),
         contradictions=sum(part.contradictions for part in parts),

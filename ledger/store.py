@@ -114,8 +114,9 @@ class Ledger(LedgerReader):
                     expected = ahead.get(tp, self._next.get(tp))
                     if expected is not None and entry.offset < expected:
                         continue
-                    if expected is not None and entry.offset > expected:
-                        self._judge_gap(tp, expected, entry.offset)
+                    first = entry.offset if entry.since is None else entry.since
+                    if expected is not None and first > expected:
+                        self._judge_gap(tp, expected, first)
                     fresh.append(entry)
                     ahead[tp] = entry.offset + 1
                 self._projector.project(fresh)

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from ledger.extending import WORDS, Extended
 from ledger.folded import Folded
-from ledger.queries import left_out_at
+from ledger.queries import discarded_words, reversed_at
 from ledger.rows import listed
 from ledger.times import moment
 from ledger.views import TimelineEntry
@@ -25,10 +25,14 @@ def timeline(database: Database, folded: Folded, subject: str) -> list[TimelineE
     notices = {row["id"]: row for row in database.query("SELECT * FROM notices WHERE subject = ?", [subject])}
     for row in notices.values():
         entries.extend(_noticed(row, _stands(row, notices.values())))
-    again = _of_notices(database, "SELECT * FROM places WHERE again IS NOT NULL AND notice_id IN", notices)
+    again = _once(_of_notices(database, "SELECT * FROM places WHERE again IS NOT NULL AND notice_id IN", notices))
     entries.extend(_asked_again(row, notices[row["notice_id"]]) for row in again)
     refusals = _of_notices(database, "SELECT * FROM undeliverable WHERE notice_id IN", notices)
     entries.extend(_refused(row, notices[row["notice_id"]]) for row in refusals)
+    parked = _of_notices(database, "SELECT * FROM parked WHERE notice_id IN", notices)
+    entries.extend(_parked(row, notices[row["notice_id"]]) for row in parked)
+    discarded = _of_notices(database, "SELECT * FROM discarded WHERE notice_id IN", notices)
+    entries.extend(_discarded(row, notices[row["notice_id"]]) for row in discarded)
     past = folded.of(notices.values())
     answers = list(_of_notices(database, "SELECT * FROM acknowledgements WHERE notice_id IN", notices))
     answers += past.acknowledgements
@@ -53,6 +57,7 @@ _RANK = {
             "withdrawal_requested",
             "notice_issued",
             "asked_again",
+            "retried",
             "reminded",
             "delivered",
             "acknowledged",
@@ -61,7 +66,9 @@ _RANK = {
             "at_risk",
             "breached",
             "escalated",
+            "parked",
             "undeliverable",
+            "discarded",
             "cancelled",
         )
     )
@@ -154,7 +161,7 @@ def _noticed(row: dict[str, Any], stands: bool) -> Iterable[TimelineEntry]:
         ("delivered", row["delivered_at"], f"{name} took delivery."),
         (
             "cancelled",
-            left_out_at(row),
+            reversed_at(row),
             f"The user chose otherwise before {name} took delivery; the notice is cancelled.",
         ),
         ("cancelled", row["cancelled_at"], f"{name} was removed; the notice is cancelled."),
@@ -164,10 +171,20 @@ def _noticed(row: dict[str, Any], stands: bool) -> Iterable[TimelineEntry]:
             yield _of_notice(kind, at, summary, row)
 
 
+def _once(places: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Without what only repeats an event, as two ledgers or a crash may."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for place in sorted(places, key=lambda place: (place["at"], place["lane"], place["offset"])):
+        first.setdefault((place["notice_id"], place["pack"]), place)
+    return first.values()
+
+
 def _asked_again(place: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
     if place["again"] == "reminder":
         summary = f"{notice['partner']} is reminded {_ASKS[notice['action']]}."
         return _of_notice("reminded", place["at"], summary, notice)
+    if place["again"] == "retry":
+        return _of_notice("retried", place["at"], f"The notice is tried again at {notice['partner']}.", notice)
     summary = f"{notice['partner']} is asked again {_ASKS[notice['action']]}: {place['again']} by {place['asked_by']}."
     return _of_notice("asked_again", place["at"], summary, notice)
 
@@ -175,6 +192,18 @@ def _asked_again(place: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry
 def _refused(refusal: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
     summary = f"{notice['partner']} refuses the notice for good: {refusal['detail']}"
     return _of_notice("undeliverable", refusal["at"], summary, notice)
+
+
+def _parked(parking: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    summary = (
+        f"{notice['partner']} does not take the notice, though it takes others; it is tried again from"
+        f" {_day(parking['retry_at'])} on: {parking['detail']}"
+    )
+    return _of_notice("parked", parking["at"], summary, notice)
+
+
+def _discarded(act: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:
+    return _of_notice("discarded", act["at"], f"The notice is {discarded_words(act)}", notice)
 
 
 def _marked(mark: dict[str, Any], notice: dict[str, Any]) -> TimelineEntry:

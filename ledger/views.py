@@ -27,13 +27,16 @@ class NoticeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record to project. `envelope` is None where the record is no event of ours: it moves the offset on."""
+    """A record to project. `envelope` is None where the record is no event of ours: it moves the offset on. There is
+    nothing to be read from offset `since` on to the record, on Kafka for instance since a transaction ended there; None
+    means that nobody can tell."""
 
     topic: str
     partition: int
     offset: int
     timestamp: datetime
     envelope: Envelope | None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,21 @@ class Consent:
 
 
 #: Neither done nor over.
-OPEN = (NoticeStatus.QUEUED, NoticeStatus.DELIVERED, NoticeStatus.RECEIVED, NoticeStatus.IN_PROGRESS)
+OPEN = (
+    NoticeStatus.QUEUED,
+    NoticeStatus.UNDELIVERABLE,
+    NoticeStatus.DELIVERED,
+    NoticeStatus.RECEIVED,
+    NoticeStatus.IN_PROGRESS,
+)
+
+
+class Cancelled(StrEnum):
+    """Why a notice is cancelled."""
+
+    REMOVED = "removed"  #: its partner was
+    REVERSED = "reversed"  #: the user chose otherwise before it was delivered
+    DISCARDED = "discarded"  #: an operator gave it up, on the record
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +89,13 @@ class NoticeRow:
     received_at: datetime | None
     completed_at: datetime | None
     undeliverable_at: datetime | None
+    #: Does it wait to be tried again, since its partner did not take it alone though it takes others?
+    parked: bool
+    #: From when on it is tried again, and what its partner said last; of what is parked or undeliverable.
+    retry_at: datetime | None
+    last_words: str | None
     cancelled_at: datetime | None
+    cancelled_because: Cancelled | None
     #: By when, if it is extended; None if it cannot be.
     extended_complete_by: datetime | None
     #: The id of the acknowledgement that extended it.
@@ -136,8 +159,9 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A dead letter of theirs: a notice that its partner refuses for good. `lane` and `offset` are where it did so
-    last, and `detail` are its words. It is not to be asked again if it is superseded, see `Amount`."""
+    """A dead letter of theirs: a notice that its partner does not take. `lane` and `offset` are where it did so last,
+    since `refused_at`, and `detail` are its words. It refuses the notice for good, or else the notice is `parked`, and
+    tried again from `retry_at` on; `attempts` is how often it was sent alone until then."""
 
     notice_id: str
     partner: str
@@ -146,12 +170,35 @@ class Refused:
     action: Action
     lane: int
     offset: int
-    status_code: int
+    status_code: int | None
     detail: str
     refused_at: datetime
     issued_at: datetime
     complete_by: datetime
-    superseded: bool
+    parked: bool
+    retry_at: datetime | None
+    attempts: int | None
+
+
+class Became(StrEnum):
+    """What became of a notice that was issued again."""
+
+    WAITING = "waiting"  #: it was not sent yet, or its partner does not answer
+    TAKEN = "taken"
+    REFUSED = "refused"  #: for good, once more
+    PARKED = "parked"  #: its partner did not take it alone; it is tried again by itself
+    CANCELLED = "cancelled"  #: the user chose otherwise, its partner was removed, or an operator gave it up
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """What became of a notice that was issued again. `words` are the partner's, where it did not take it, and
+    `retry_at` is when it is tried again, if it is parked."""
+
+    notice_id: str
+    outcome: Became
+    words: str | None
+    retry_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ _PARTNERS = TopicPartition(PARTNERS.name, 0)
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A lane that somebody has, or that holds something. `backlog` counts packs, each of one notice or more."""
+    """A lane that somebody has, or that holds something. `backlog` counts packs, each of one notice or more; on
+    Kafka every transaction that put some there counts as one more."""
 
     number: int
     partners: tuple[Partner, ...]

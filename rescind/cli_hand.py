@@ -1,4 +1,4 @@
-"""The operator's hand on a partner: `rescind partners pause, resume, suspend, drain, replay, test`."""
+"""The operator's hand on a partner: `rescind partners pause, resume, try, suspend, drain, replay, test`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _PATIENCE = 600.0
 def add_to(app: typer.Typer) -> None:
     for command in (pause, resume, suspend, drain, replay):
         app.command()(command)
+    app.command("try")(try_partner)
     app.command("test")(test_partner)
 
 
@@ -33,7 +34,22 @@ def pause(partner: Partner, reason: Why = None, url: Url = None, key: Key = None
 def resume(partner: Partner, url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """Deliver again, to a partner that is paused or suspended."""
     changed = _change(partner, _status("active", None), url, key)
-    _tell(changed, as_json, f"{partner} is active")
+    _tell(changed, as_json, f"{partner} is active: what waits for it is tried now")
+
+
+def try_partner(partner: Partner, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Try a partner now, instead of when its next attempt is due, as after it has mended its endpoint."""
+    with Client(url or "", key) as client:
+        tried = client.try_partner(partner)
+    if as_json:
+        print_json(tried)
+    elif not tried["waiting"]:
+        say(f"nothing waits for {partner}")
+    else:
+        words = "1 notice waits" if tried["waiting"] == 1 else f"{tried['waiting']:,} notices wait"
+        again = tried.get("next_attempt_at")
+        would = f"; the next attempt would have been at {local(again)}" if again else ""
+        say(f"{partner} is tried now: {words}{would}")
 
 
 def suspend(
@@ -99,6 +115,7 @@ def replay(
 def test_partner(partner: Partner, url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """Send a signed event that asks for nothing, right now, and explain the answer. Exit code 1 if it is not taken.
 
+    If it is taken, what waits for the partner is tried at once.
     A partner's own key will do.
     """
     with Client(url or "", key, timeout=_PATIENCE) as client:

@@ -53,6 +53,14 @@ def notices(
         say("there is no such notice")
 
 
+def _because(notice: dict[str, Any]) -> str:
+    """Why it is as it is: the partner's own reason, or what is in the way."""
+    if notice.get("parked"):
+        return f"not taken, tried again from {local(notice['retry_at'])} on: {notice['last_words']}"
+    said = (notice["outcome"], notice["reason"], notice.get("cancelled_because"), notice.get("last_words"))
+    return next((word for word in said if word), "-")
+
+
 def _show(found: list[dict[str, Any]]) -> None:
     columns = ["notice", "partner", "subject", "purpose", "action", "issued", "complete by", "status", "because"]
     rows = [
@@ -65,7 +73,7 @@ def _show(found: list[dict[str, Any]]) -> None:
             local(notice["issued_at"]),
             local(notice["complete_by"]),
             notice["status"],
-            notice["outcome"] or notice["reason"] or "-",
+            _because(notice),
         ]
         for notice in found
     ]

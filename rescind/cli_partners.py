@@ -26,8 +26,8 @@ from rescind.output import local, print_json, say, show_table, table
 from streams.signing import Scheme
 
 app = typer.Typer(
-    help="Register, list, show, hold, ask again, test and remove partners, and rotate their secrets. Needs an operator"
-    " key.",
+    help="Register, list, show, hold, try, ask again, test and remove partners, and rotate their secrets. Needs an"
+    " operator key.",
     no_args_is_help=True,
 )
 

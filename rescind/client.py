@@ -111,6 +111,13 @@ class Client:
             raise self._stranger("no counts")
         return page
 
+    def try_partner(self, partner: str) -> dict[str, Any]:
+        """Try a partner now: how many notices are `waiting` for it, and `next_attempt_at`, when it would have been."""
+        tried = self._object("POST", f"/v1/partners/{_segment(partner)}/try")
+        if not isinstance(tried.get("waiting"), int):
+            raise self._stranger("no count")
+        return tried
+
     def test_partner(self, partner: str) -> dict[str, Any]:
         """What came of an event that was sent right now. Takes as long as the partner may take to answer."""
         trial = self._object("POST", f"/v1/partners/{_segment(partner)}/test")
@@ -131,6 +138,10 @@ class Client:
         if not isinstance(answer.get("done"), int) or not _are_objects(answer.get("skipped")):
             raise self._stranger("nothing done")
         return answer
+
+    def redriven_outcomes(self, issued: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What became of up to 1,000 notices, as a redrive names them in `issued`: `notice_id`, `outcome`, `words`."""
+        return self._objects("POST", "/v1/dead-letters/undeliverable/outcomes", "outcomes", {"issued": list(issued)})
 
     def notices(self, query: dict[str, Any]) -> dict[str, Any]:
         """A page of notices, by partner, action and time of issue: `notices` and `next`. It may hold none and not be

@@ -93,6 +93,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rescind partners replay acme --from 2026-01-01T00:00:00Z --dry-run",
         "rescind partners replay acme --from 2026-01-01T00:00:00Z --to 2026-01-02T00:00:00Z",
     ),
+    "partners try": ("rescind partners try acme",),
     "partners test": ("rescind partners test acme",),
     "dead-letters": ("rescind dead-letters list",),
     "dead-letters list": ("rescind dead-letters list --theirs --partner acme", "rescind dead-letters list --ours"),
@@ -100,7 +101,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rescind dead-letters redrive --theirs --partner acme --all",
         "rescind dead-letters redrive --ours 0b0f5a52-8c43-5d5e-9a29-4f0c5c1d2a11",
     ),
-    "dead-letters discard": ("rescind dead-letters discard 0b0f5a52-8c43-5d5e-9a29-4f0c5c1d2a11",),
+    "dead-letters discard": (
+        "rescind dead-letters discard 0b0f5a52-8c43-5d5e-9a29-4f0c5c1d2a11",
+        'rescind dead-letters discard --theirs --partner acme --all --reason "the contract ended in May"',
+    ),
     "keys": ("rescind keys list",),
     "keys create": (
         'rescind keys create --role operator --label "on-call laptop"',

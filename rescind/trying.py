@@ -32,6 +32,7 @@ _NO_ANSWER = {
     Fault.TIMEOUT: "The partner should take a webhook in at once, answer 2xx, and do the work afterwards.",
     Fault.BROKEN: "What listens there does not speak HTTP as it should.",
 }
+_OURS = "That says nothing of the partner. Mend it where this gateway runs, and test again."
 _SECRET = "The service cannot sign: the sealing key is not the one that this partner's secret was sealed with."  # noqa: S105
 _SIGNATURE = (
     "If it checks signatures, ours does not hold for it. It must be computed over webhook-id, webhook-timestamp and the"
@@ -93,6 +94,8 @@ def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
 def explained(answer: Answer, timeout: float) -> tuple[str, tuple[str, ...]]:
     """What happened in a word, and in sentences; the first says it, the others what it means and what to do."""
     attempt = answer.attempt
+    if attempt.ours is not None:
+        return "own_fault", (f"Nothing was sent: {attempt.ours} ({attempt.error}).", _OURS)
     if attempt.status is None:
         fault = attempt.fault or Fault.BROKEN
         return fault, (f"There was no answer: {attempt.error}.", _NO_ANSWER[fault])

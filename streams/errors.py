@@ -19,6 +19,11 @@ class LogUnavailable(RescindError):
     """The log did not take the records; nothing of them may be reported as accepted."""
 
 
+class Overtaken(RescindError):
+    """What was to be done was read before its partition was assigned anew: whoever has it now reads it again, and
+    does it. Nothing of it was done."""
+
+
 class TopicsMissing(RescindError):
     """The log has no such topics, and nobody but an operator makes them."""
 

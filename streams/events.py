@@ -678,6 +678,7 @@ class Act(StrEnum):
     UNDRAIN = "undrain"
     ROTATE = "rotate"
     REMOVE = "remove"
+    TRY = "try"
     REPLAY = "replay"
     REDRIVE = "redrive"
     DISCARD = "discard"
@@ -693,4 +694,7 @@ class OperatorActed(Data):
     details: Annotated[dict[str, Any], AfterValidator(_writable)] = Field(default={})
     #: The ids of `MessagePoisoned` that are done with by this.
     poisoned: tuple[EventId, ...] = Field(default=(), max_length=1000)
+    #: The ids of the partner's notices that are given up by this: nothing is asked of them any more.
+    notices: tuple[EventId, ...] = Field(default=(), max_length=1000)
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     acted_at: Moment

@@ -6,7 +6,7 @@ Everybody else sees a `Log`, an `Appender` and Faust apps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,49 @@ class Log(ABC):
     async def partitions(self, topic: str) -> int:
         """See `streams.records.Appender`."""
 
+    async def check_writable(self) -> None:
+        """Raises `LogUnavailable` where it is known that records would not be taken, as on a full disk. An engine that
+        cannot tell without appending says nothing."""
+        return
+
+    def hold(self, app: Any, *topics: str) -> None:  # noqa: B027 - most engines need not know
+        """The app goes through these topics by steps that are one (`once`). Say so before it starts: where partitions
+        move between processes, the former holder of one must be shut out before the next holder reads it."""
+
     @abstractmethod
     async def step(
-        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+        self,
+        app: Any,
+        records: Sequence[Record],
+        commits: Mapping[TopicPartition, Commit],
+        *,
+        once: bool = True,
+        generation: int | None = None,
     ) -> list[Position]:
         """Append what an app's step has caused, and commit what the step has handled, as one: whatever stops us,
-        either all of it is durable or nothing. `commits` are of partitions that the app is assigned, and never go
-        back. Without `once` an engine may append first and then commit, so that a crash in between repeats the
-        records; a commit with a note is always made that way.
+        either all of it is durable or nothing, and who was shut out appends and commits nothing. `commits` are of
+        partitions that the app is assigned, and never go back. `generation` is that of the messages that were handled.
 
-        Raises what `append` raises; then repeat it with the same ids."""
+        Without `once` an engine may append first and then commit, so that a crash in between repeats the records, and
+        who has lost the partition may append them, but never commit; a commit with a note, or of several partitions,
+        is always made that way. With `once` the partition is one of a topic that is held (`hold`).
+
+        Raises what `append` raises; then repeat it with the same ids: it stands once, also if nobody knows what became
+        of the first attempt. Who has lost the partition gets `LogUnavailable` for as long as it does not know that,
+        and must not go on. Raises `Overtaken` if the partition was assigned anew since that generation."""
+
+    def before_commit(self, app: Any, work: Callable[[Mapping[TopicPartition, int]], Awaitable[None]]) -> None:
+        """Do something each time before the app itself commits that it has handled all below some offsets."""
+        app.tables.before.append(work)
+
+    def handled(self, app: Any) -> Mapping[TopicPartition, int]:
+        """Below which offsets an app has handled all that it was assigned, where it knows. That may lie behind what it
+        was given last: on Kafka the end of a transaction takes an offset, and is no record."""
+        return {}
+
+    def since(self, app: Any, message: Any) -> int:
+        """From which offset on a message that an app was given is the first that can be read."""
+        return int(message.offset)
 
     @abstractmethod
     async def commits(self, group: str, topic: str) -> dict[TopicPartition, Commit]:

@@ -255,6 +255,11 @@ def refuse_ahead(file: StateFile, tp: TopicPartition, end: int) -> None:
 class Tables(PromptTableManager):
     """Faust's, with room for tables without a changelog."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: What else must be done before a commit.
+        self.before: list[Callable[[Mapping[TopicPartition, int]], Awaitable[None]]] = []
+
     def add(self, table: Any) -> Any:
         if not isinstance(table, SourcedTable):
             return super().add(table)
@@ -276,6 +281,8 @@ class Tables(PromptTableManager):
             for table in self.values():
                 if isinstance(table, SourcedTable):
                     await table.before_commit(offsets)
+            for work in self.before:
+                await work({TopicPartition(*tp): at for tp, at in offsets.items()})
         except NotStored as error:
             self.log.warning("offsets are not committed: %s", error)
             return False

@@ -19,12 +19,16 @@ from streams.events import (
     Acknowledged,
     AcknowledgedItem,
     AckStatus,
+    Act,
     Again,
     BatchDelivered,
     Data,
+    Failing,
+    NoticeParked,
     NoticesIssued,
     NoticesSuperseded,
     NoticeUndeliverable,
+    OperatorActed,
     Outcome,
     PartnerRemoved,
     PartnerStatus,
@@ -32,6 +36,7 @@ from streams.events import (
     ReplyAcknowledged,
     StatementReceived,
 )
+from streams.kinds import Action
 from tests.unit.test_ledger import BY, NOON, at, notice, partner
 
 NUMBERS = range(5)
@@ -75,6 +80,25 @@ class History:
             detail="no", refused_at=at(minutes),
         )  # fmt: skip
         self.say("undeliverable", f"refused-{number}-{place}", data)
+
+    def parked(self, number: int, place: int, minutes: int) -> None:
+        data = NoticeParked(
+            partner="p", lane=0, offset=place, notice_id=f"n-p-{number}", subject=f"user:{number}", status_code=500,
+            detail="not now", failing=Failing(lane=0, offset=place, failures=1, refusals=0, others_taken=True),
+            parked_at=at(minutes), retry_at=at(minutes + 60),
+        )  # fmt: skip
+        self.say("undeliverable", f"parked-{number}-{place}", data)
+
+    def discarded(self, number: int, minutes: int) -> None:
+        data = OperatorActed(
+            act=Act.DISCARD, by=BY, partner="p", notices=(f"n-p-{number}",), reason="gone", acted_at=at(minutes)
+        )
+        self.say("actions", f"discarded-{number}", data)
+
+    def opted_in(self, number: int) -> None:
+        """A later notice that asks for the opposite."""
+        back = notice(number).model_copy(update={"id": f"n-back-{number}", "action": Action.RESUME})
+        self.say("notices", f"back-{number}", NoticesIssued(partner="p", lane=0, notices=(back,)))
 
     def superseded(self, number: int, minutes: int) -> None:
         data = NoticesSuperseded(partner="p", lane=0, superseded=(f"n-p-{number}",), superseded_at=at(minutes))
@@ -137,7 +161,7 @@ def histories(draw: Any) -> list[Entry]:
     history.say("partners", "registered", partner())
     for _ in range(draw(st.integers(1, 40))):
         number, minutes = draw(_NUMBER), draw(_MINUTES)
-        match draw(st.integers(0, 15)):
+        match draw(st.integers(0, 18)):
             case 0 | 1 | 2:
                 history.issued(number)
             case 3:
@@ -147,7 +171,7 @@ def histories(draw: Any) -> list[Entry]:
             case 5:
                 history.superseded(number, minutes)
             case 6:
-                history.undeliverable(number, number, minutes)
+                history.undeliverable(number, draw(st.integers(0, 9)), minutes)
             case 7:
                 history.signed(draw(st.integers(0, 1)), minutes)
             case 8:
@@ -159,6 +183,12 @@ def histories(draw: Any) -> list[Entry]:
                 history.escalated(number)
             case 10:
                 history.replied(*sorted(draw(st.sets(_NUMBER, min_size=1))), minutes=minutes)
+            case 12:
+                history.parked(number, draw(st.integers(0, 9)), minutes)
+            case 13:
+                history.opted_in(number)
+            case 14:
+                history.discarded(number, minutes)
             case 11 if draw(st.integers(0, 4)) == 0:
                 history.removed()
             case _:

@@ -27,11 +27,15 @@ from streams.events import (
     Acknowledged,
     AcknowledgedItem,
     AckStatus,
+    Actor,
+    Again,
     BatchDelivered,
     BatchFailed,
     ConsentToggled,
     Data,
+    Failing,
     Notice,
+    NoticeParked,
     NoticesIssued,
     NoticeUndeliverable,
     Outcome,
@@ -47,6 +51,7 @@ from streams.signing import Scheme
 from streams.topics import ACKNOWLEDGEMENTS, DECISIONS, DELIVERIES, NOTICES, PARTNERS, TOGGLES, UNDELIVERABLE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+_BY = Actor(key="retries", role="service")
 END = START + timedelta(days=30)
 KINDS = ("user", "blog")
 #: How many purposes there are for each partner: every purpose has five, of which one hears of one kind only.
@@ -101,6 +106,8 @@ class Month:
     #: When a partner's endpoint took a notice, and when it refused it for good.
     taken: dict[str, datetime] = field(default_factory=dict)
     rejected: dict[str, datetime] = field(default_factory=dict)
+    #: When it parked one.
+    parked: dict[str, datetime] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
 
     def append(self, topic: str, key: str | int, identity: str, data: Data, at: datetime) -> int:
@@ -264,12 +271,7 @@ class _Simulation:
         refused = [each for each in data.notices if habit is Habit.PICKY and self._chance.random() < 0.1]
         taken = [each for each in data.notices if each not in refused]
         for notice in refused:
-            self.month.rejected[notice.id] = now
-            undeliverable = NoticeUndeliverable(
-                partner=data.partner, lane=data.lane, offset=offset, notice_id=notice.id, subject=notice.subject,
-                status_code=422, detail="HTTP 422", refused_at=now,
-            )  # fmt: skip
-            self.month.append(UNDELIVERABLE.name, 0, ids.derive("undeliverable", notice.id), undeliverable, now)
+            self._leave(data, notice, offset, now)
         delivered = BatchDelivered(
             partner=data.partner, lane=data.lane, first_offset=offset, last_offset=offset, notices=len(data.notices),
             webhook_id=ids.webhook_id(data.lane, offset), attempt=1, status_code=200, duration_ms=1, delivered_at=now,
@@ -284,6 +286,30 @@ class _Simulation:
         else:
             for notice in taken:
                 self._plan(data.partner, habit, notice, now)
+
+    def _leave(self, data: NoticesIssued, notice: Notice, offset: int, now: datetime) -> None:
+        """Park a notice that its partner does not take, and that it may never take."""
+        failing = Failing(
+            lane=data.lane, offset=offset, failures=1, refusals=1, first_refused_at=now, others_taken=True
+        )
+        parked = NoticeParked(
+            partner=data.partner, lane=data.lane, offset=offset, notice_id=notice.id, subject=notice.subject,
+            status_code=422, detail="HTTP 422", failing=failing, parked_at=now, retry_at=now + timedelta(hours=1),
+        )  # fmt: skip
+        self.month.append(UNDELIVERABLE.name, 0, ids.derive("parked", notice.id), parked, now)
+        if self._chance.random() < 0.3:
+            self.month.parked[notice.id] = now
+            return
+        again = NoticesIssued(
+            partner=data.partner, lane=data.lane, notices=(notice,), again=Again(how="retry", by=_BY), failing=failing
+        )
+        later = self.month.append(NOTICES.name, data.lane, ids.derive("retry", notice.id), again, now)
+        self.month.rejected[notice.id] = now
+        undeliverable = NoticeUndeliverable(
+            partner=data.partner, lane=data.lane, offset=later, notice_id=notice.id, subject=notice.subject,
+            status_code=422, detail="HTTP 422", refused_at=now,
+        )  # fmt: skip
+        self.month.append(UNDELIVERABLE.name, 0, ids.derive("undeliverable", notice.id), undeliverable, now)
 
     def _reply(self, partner: str, taken: list[Notice], now: datetime) -> None:
         items = []

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from agents.connectivity import Connectivity
 from gateway import Readiness
 from streams.errors import RescindError
 
@@ -40,13 +41,18 @@ async def started(apps: Sequence[Any], failure: asyncio.Future[None]) -> AsyncIt
         await asyncio.gather(*(_stop(app) for app in apps))
 
 
-def readiness(apps: Sequence[Any], failure: asyncio.Future[None]) -> Readiness:
+def readiness(
+    apps: Sequence[Any], failure: asyncio.Future[None], connectivity: Connectivity | None = None
+) -> Readiness:
+    """`connectivity` is that of a process that delivers. Its troubles make it no less ready: toggles are taken, and
+    notices wait."""
     reasons = [] if apps else ["it is starting"]
     reasons += [f"{app.conf.id} is recovering" for app in apps if app.rebalancing or not app.tables.actives_ready]
     reasons += [f"what {tp} says is taken again, for the table" for app in apps for tp in app.tables.behind]
     if failure.done() and not failure.cancelled() and failure.exception() is not None:
         reasons.append(str(failure.exception()))
-    return Readiness(ready=not reasons, reasons=tuple(reasons))
+    notes = () if connectivity is None else connectivity.troubles(asyncio.get_running_loop().time())
+    return Readiness(ready=not reasons, reasons=tuple(reasons), notes=notes)
 
 
 async def _recovered(apps: Sequence[Any], failure: asyncio.Future[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from agents.alerting import HttpAndMail
 from agents.app import GROUP, Parts, acting_app, recording_app
+from agents.connectivity import Connectivity
 from agents.disclosing import Follower, following
 from agents.projection import Recorder
 from agents.retrying import Backoff
@@ -45,7 +46,13 @@ async def _sending(settings: Settings) -> AsyncIterator[HttpSender]:
 
 @asynccontextmanager
 async def acting(
-    log: Log, sealer: Sealer, settings: Settings, clock: Clock, tracing: Tracing, disclosures: Follower | None = None
+    log: Log,
+    sealer: Sealer,
+    settings: Settings,
+    clock: Clock,
+    tracing: Tracing,
+    connectivity: Connectivity,
+    disclosures: Follower | None = None,
 ) -> AsyncIterator[Any]:
     """The app of consent, fan-out and delivery, not started. Without somebody who follows the disclosures it does so
     itself."""
@@ -65,6 +72,7 @@ async def acting(
                     follows=disclosures is None,
                     disclosed=settings.deletion_targets == "disclosed",
                     tracing=tracing,
+                    connectivity=connectivity,
                 )
             )
 
@@ -126,20 +134,28 @@ async def answering(
             held_records=log.held_records,
             tracing=tracing,
             undecided=lambda: log.backlog(GROUP, TOGGLES.name),
+            check_log=log.check_writable,
         )
         async with listening(create_app(context), listener) as url:
             yield url
 
 
 @asynccontextmanager
-async def health(host: str, port: int | None, ready: Callable[[], Readiness]) -> AsyncIterator[str | None]:
-    """Answers of a process without a gateway to whoever asks for its health, also while it starts; none without a
-    port. Its URL."""
+async def health(
+    host: str, port: int | None, ready: Callable[[], Readiness], logs: Sequence[Log]
+) -> AsyncIterator[str | None]:
+    """Answers of a process without a gateway to whoever asks for its health, also while it starts and has no log yet;
+    none without a port. Its URL."""
+
+    async def check_log() -> None:
+        for log in logs:
+            await log.check_writable()
+
     if port is None:
         yield None
         return
     with bound(host, port) as listener:
-        async with listening(create_health_app(ready), listener) as url:
+        async with listening(create_health_app(ready, check_log), listener) as url:
             yield url
 
 

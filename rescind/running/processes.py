@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from agents.app import GROUP
+from agents.connectivity import MEMORY, Connectivity
 from gateway import Readiness
 from ledger import Disclosures, LedgerReader
 from rescind.running.apps import readiness, started
@@ -18,7 +19,7 @@ from rescind.running.parts import acting, answering, health, recording
 from rescind.running.places import LEDGER, WORKER, bound, data_directory
 from rescind.running.tracing import tracing
 from streams.clock import Clock, utc_now
-from streams.log import opened
+from streams.log import Log, opened
 from streams.settings import Settings
 
 
@@ -48,13 +49,16 @@ async def everything(settings: Settings, *, clock: Clock = utc_now) -> AsyncIter
         keys = stack.enter_context(api_keys(settings))
         witness = witness_of(settings)
         recorder = await stack.enter_async_context(recording(log, settings, witness, clock))
-        actor = await stack.enter_async_context(acting(log, sealer, settings, clock, spans, recorder.disclosures))
+        connectivity = _connectivity(settings)
+        actor = await stack.enter_async_context(
+            acting(log, sealer, settings, clock, spans, connectivity, recorder.disclosures)
+        )
         await stack.enter_async_context(started([actor, recorder.app], failure))
         # Now that each group has said what it reads.
         log.begin_upkeep(settings.retention)
         # Last: keys that a failed start makes would never be shown.
         operator, platform = first_keys(settings, keys, clock)
-        ready = partial(readiness, [actor, recorder.app], failure)
+        ready = partial(readiness, [actor, recorder.app], failure, connectivity)
         known = (recorder.ledger, recorder.disclosures.index)
         url = await stack.enter_async_context(
             answering(log, *known, keys, sealer, witness, settings, listener, ready, clock, spans)
@@ -70,11 +74,16 @@ async def worker(
     async with _failing() as failure, AsyncExitStack() as stack:
         stack.enter_context(data_directory(settings, WORKER))
         apps: list[Any] = []
-        url = await stack.enter_async_context(health(settings.host, health_port, partial(readiness, apps, failure)))
+        logs: list[Log] = []
+        connectivity = _connectivity(settings)
+        ready = partial(readiness, apps, failure, connectivity)
+        url = await stack.enter_async_context(health(settings.host, health_port, ready, logs))
         log = await stack.enter_async_context(opened(settings))
+        logs.append(log)
         log.own(GROUP)
         spans = await stack.enter_async_context(tracing())
-        apps.append(await stack.enter_async_context(acting(log, sealer_of(settings), settings, clock, spans)))
+        actor = acting(log, sealer_of(settings), settings, clock, spans, connectivity)
+        apps.append(await stack.enter_async_context(actor))
         await stack.enter_async_context(started(apps, failure))
         log.begin_upkeep(settings.retention)
         yield Started(url), failure
@@ -88,8 +97,11 @@ async def ledger(
     async with _failing() as failure, AsyncExitStack() as stack:
         stack.enter_context(data_directory(settings, LEDGER))
         apps: list[Any] = []
-        url = await stack.enter_async_context(health(settings.host, health_port, partial(readiness, apps, failure)))
+        logs: list[Log] = []
+        ready = partial(readiness, apps, failure)
+        url = await stack.enter_async_context(health(settings.host, health_port, ready, logs))
         log = await stack.enter_async_context(opened(settings))
+        logs.append(log)
         recorder = await stack.enter_async_context(recording(log, settings, witness_of(settings), clock))
         apps.append(recorder.app)
         await stack.enter_async_context(started(apps, failure))
@@ -125,6 +137,11 @@ async def gateway(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             )
         )
         yield Started(url, operator, platform), failure
+
+
+def _connectivity(settings: Settings) -> Connectivity:
+    # A partner that is down may not be tried for so long.
+    return Connectivity(memory=max(MEMORY, 2 * settings.retry_cap))
 
 
 @asynccontextmanager

@@ -24,6 +24,8 @@ from streams.topics import ALL, kept_for
 #: partition, and one blocked lane would stop all the others.
 MAX_POLL_RECORDS = 800
 
+#: Seconds for which what was found out about the disk is good.
+_CHECK_SECONDS = 1.0
 
 Read = Callable[[TopicPartition, int, int], AsyncIterator[Sequence[Message]]]
 
@@ -39,6 +41,8 @@ class EmbeddedLog(Log):
         self._store = LogStore.shared(path)
         self._store.create_topics(ALL)
         self._upkeep: Upkeep | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._checked_at = float("-inf")
 
     async def start(self) -> None:
         """Nothing is left to do."""
@@ -52,8 +56,22 @@ class EmbeddedLog(Log):
     async def partitions(self, topic: str) -> int:
         return self._store.partitions(topic) or 0
 
+    async def check_writable(self) -> None:
+        # Whoever asks without a key must not make the disk turn each time.
+        now = asyncio.get_running_loop().time()
+        if self._checking is None or (self._checking.done() and now - self._checked_at >= _CHECK_SECONDS):
+            self._checking, self._checked_at = asyncio.ensure_future(self._store.check_writable()), now
+            self._checking.add_done_callback(_look_at)
+        await asyncio.shield(self._checking)
+
     async def step(
-        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+        self,
+        app: Any,
+        records: Sequence[Record],
+        commits: Mapping[TopicPartition, Commit],
+        *,
+        once: bool = True,
+        generation: int | None = None,
     ) -> list[Position]:
         return await self._store.step(app.conf.id, records, commits)
 
@@ -169,3 +187,9 @@ class _Source:
 
 def _message(tp: TopicPartition, row: StoredRecord) -> Message:
     return Message(*tp, row.offset, row.timestamp / 1000.0, unpack_headers(row.headers), row.key, row.value)
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """Whoever asked may have gone."""
+    if not task.cancelled():
+        task.exception()

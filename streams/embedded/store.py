@@ -232,6 +232,10 @@ class LogStore:
 
         self._writer.call(forget).result()
 
+    async def check_writable(self) -> None:
+        """Raises `LogUnavailable` where records would not be taken."""
+        await durable(self._writer.check())
+
     # -- for upkeep; see `streams.embedded.maintenance`
 
     def topics(self) -> list[tuple[str, int, int, Cleanup]]:

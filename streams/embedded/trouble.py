@@ -47,6 +47,19 @@ def passes(error: BaseException, path: Path | None = None) -> bool:
     return _kind(error, path) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 
 
+def no_room(error: BaseException, path: Path | None = None) -> bool:
+    """Whether a write failed because the disk is full."""
+    return _kind(error, path) == sqlite3.SQLITE_FULL
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk that a file lies on has next to no room left."""
+    try:
+        return shutil.disk_usage(path.parent).free < _NO_ROOM
+    except OSError:
+        return False
+
+
 def _kind(error: BaseException, path: Path | None) -> int:
     """SQLite's primary result code, or what comes next to it; 0 if there is none."""
     if isinstance(error, OSError):
@@ -55,13 +68,6 @@ def _kind(error: BaseException, path: Path | None) -> int:
     if not isinstance(code, int):
         return 0
     kind = code & 0xFF
-    if kind == sqlite3.SQLITE_IOERR and path is not None and _is_full(path):
+    if kind == sqlite3.SQLITE_IOERR and path is not None and is_full(path):
         return sqlite3.SQLITE_FULL
     return kind
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return shutil.disk_usage(path.parent).free < _NO_ROOM
-    except OSError:
-        return False

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.embedded import schema
-from streams.embedded.trouble import explain, passes
+from streams.embedded.trouble import explain, is_full, no_room, passes
 from streams.errors import LogUnavailable
 
 #: Rows of one transaction at most: bounds both latency and the memory that waits.
@@ -85,6 +85,8 @@ class GroupWriter:
         #: Patient appends that found no room, and the moment of their next attempt.
         self._held: deque[_Job] = deque()
         self._retry_at = 0.0
+        #: Why the last records found no room; None if they did.
+        self._refused: str | None = None
         self._wake = threading.Condition()
         self._closing = False
         #: SQLite's count of what other connections changed; None until it is known.
@@ -115,6 +117,18 @@ class GroupWriter:
         job = _Call(function, Future())
         self._put(job)
         return job.done
+
+    def check(self) -> Future[None]:
+        """Fails with `LogUnavailable` where records would not be taken. It writes a page, which changes nothing; so
+        where records found no room, and there is still none, they find none now either."""
+
+        def touch(connection: sqlite3.Connection) -> None:
+            if self._refused is not None and self._path is not None and is_full(self._path):
+                raise LogUnavailable(self._refused)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")
+
+        return self.call(touch)
 
     def close(self) -> None:
         """Write what was handed in, then stop."""
@@ -204,9 +218,15 @@ class GroupWriter:
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of whatever it was
             self._roll_back()
             reason = f"the log did not take the records: {explain(error, self._path)}"
+            if isinstance(error, LogUnavailable):
+                reason = str(error)  # found out before
+            elif no_room(error, self._path):
+                self._refused = reason
             for job in self._hold(batch) if passes(error, self._path) else batch:
                 job.done.set_exception(LogUnavailable(reason))
             return
+        if any(isinstance(job, _Append) for job in batch):
+            self._refused = None
         # Readers may see the records from here on, and not a moment earlier: only now are they on disk.
         self._ends.update(ends)
         for job, result in zip(batch, results, strict=True):

@@ -8,19 +8,36 @@ takes well under a second. Heartbeats have a thread of their own, so a busy work
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+    for_code,
+)
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from streams.errors import LogUnavailable
+from streams.kafka.steps import Steps
 from streams.kafka.stopping import stop_consumer
+from streams.records import Commit, TopicPartition
+
+R = TypeVar("R")
 
 #: Seconds.
 SESSION_TIMEOUT, HEARTBEAT_INTERVAL, REBALANCE_TIMEOUT = 6.0, 1.5, 10.0
@@ -39,6 +56,10 @@ _JOIN_RETRY = 1.0
 _ASKING = 2.0
 #: Seconds until a broker that could not be reached is tried again.
 _CONNECT_RETRY = 1.0
+#: Seconds that the consumer's thread may take to answer: two attempts to commit, one after the other.
+_ANSWERING = 5.0
+#: What is committed of a partition of which nothing is.
+_NOTHING = Commit(-1)
 
 
 class Run(NamedTuple):
@@ -50,7 +71,14 @@ class Run(NamedTuple):
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
-    """Where aiokafka runs."""
+    """Where aiokafka runs. Commits take turns here, so that none goes behind another, and one that was made by a step
+    is not made again without its note."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: What is committed, or may be.
+        self.known: dict[TP, Commit] = {}
+        self._turn = asyncio.Lock()
 
     async def on_start(self) -> None:
         await reached(self, super().on_start, lambda: self._consumer)
@@ -98,6 +126,58 @@ class _Thread(driver.AIOKafkaConsumerThread):
                 raise
             return error
         return None
+
+    async def is_member(self, generation: int) -> bool:
+        """Whether the brokers count us as a member of our group, in this generation; also while they gather a new one.
+        Raises `KafkaError`."""
+        return await self._ask(self._is_member(generation))
+
+    async def _is_member(self, generation: int) -> bool:
+        coordinator = self._ensure_consumer()._coordinator
+        if coordinator.generation != generation:
+            return False
+        answer = await coordinator._send_req(HeartbeatRequest(coordinator.group_id, generation, coordinator.member_id))
+        error = for_code(answer.error_code)
+        if error in (NoError, RebalanceInProgressError):
+            return True
+        if error in (IllegalGenerationError, UnknownMemberIdError):
+            return False
+        raise error(coordinator.group_id)
+
+    async def commit_step(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        """Return when they are durable. Raises `KafkaError`, and `LogUnavailable` if one is not of our partitions."""
+        await self._ask(self._commit_step(commits))
+
+    async def _commit_step(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        for tp in commits:
+            if KafkaTP(*tp) not in assigned:
+                raise LogUnavailable(f"{tp.topic}[{tp.partition}] is somebody else's by now")
+        async with self._turn:
+            wanted = {tp: commit for tp, commit in commits.items() if commit.offset >= self._known_of(tp).offset}
+            if not wanted:
+                return
+            # Also if nobody answers: then it may be done, and nothing may go behind it.
+            self.known.update({TP(*tp): commit for tp, commit in wanted.items()})
+            async with asyncio.timeout(_COMMITTING):
+                await consumer.commit({KafkaTP(*tp): OffsetAndMetadata(*commit) for tp, commit in wanted.items()})
+
+    async def _ask(self, question: Coroutine[Any, Any, R]) -> R:
+        """Past Faust's queue for this thread, where a poll may be waited for. A thread that ends answers nobody."""
+        try:
+            asked = asyncio.run_coroutine_threadsafe(question, self.thread_loop)
+        except RuntimeError:
+            question.close()
+            raise LogUnavailable("the consumer has ended") from None
+        try:
+            async with asyncio.timeout(_ANSWERING):
+                return await asyncio.wrap_future(asked)
+        except TimeoutError:
+            raise KafkaTimeoutError("no answer") from None
+
+    def _known_of(self, tp: tuple[str, int]) -> Commit:
+        return self.known.get(TP(*tp), _NOTHING)
 
     def _stopped_set(self) -> None:
         # A crash ends the thread, and its loop with it.
@@ -155,12 +235,11 @@ class _Thread(driver.AIOKafkaConsumerThread):
         generation = self.app.consumer_generation_id
         while generation == self.app.consumer_generation_id:
             assigned = consumer.assignment()
-            wanted = {KafkaTP(*tp): OffsetAndMetadata(at, "") for tp, at in offsets.items() if KafkaTP(*tp) in assigned}
-            if not wanted:
+            if not any(KafkaTP(*tp) in assigned for tp in offsets):
                 return False
             try:
-                async with asyncio.timeout(_COMMITTING):
-                    await consumer.commit(wanted)
+                async with self._turn, asyncio.timeout(_COMMITTING):
+                    await self._commit_forward({tp: at for tp, at in offsets.items() if KafkaTP(*tp) in assigned})
             except (CommitFailedError, IllegalStateError) as error:
                 self.log.warning("offsets are not committed, and come again: %s", error)
                 return False
@@ -172,6 +251,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
             else:
                 return True
         return False
+
+    async def _commit_forward(self, offsets: Mapping[TP, int]) -> None:
+        wanted = {tp: Commit(at) for tp, at in offsets.items() if at > self._known_of(tp).offset}
+        if wanted:
+            commits = {KafkaTP(*tp): OffsetAndMetadata(*commit) for tp, commit in wanted.items()}
+            await self._ensure_consumer().commit(commits)
+            self.known.update(wanted)
 
 
 class Consumer(driver.Consumer):
@@ -196,11 +282,20 @@ class Consumer(driver.Consumer):
         self._next: dict[TP, int] = {}
         #: Offsets below `_next` whose messages are not acknowledged, in order.
         self._open: dict[TP, dict[int, None]] = {}
+        #: Of those that stand behind offsets which bring nothing: from where on these do.
+        self._since: dict[TP, dict[int, int]] = {}
+        #: Right behind what was given out last.
+        self._behind: dict[TP, int] = {}
+        self._steps: Steps = self.transport.steps
         #: Partitions of which something was read and not taken, since streams were not running: aiokafka has moved
         #: on, and where nothing follows, nothing would tell.
         self._dropped: set[TP] = set()
         self._sought = False
         self._streaming = False
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self._steps.stop()
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -226,28 +321,48 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._stand_still()
+        # Before anybody asks what is committed.
+        self._steps.assigned([TopicPartition(*tp) for tp in assigned], generation_id)
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _stand_still(self) -> None:
         self._sought = self._streaming = False
         self._next = {}
         self._open = {}
+        self._since = {}
+        self._behind = {}
 
     async def perform_seek(self) -> None:
         """To the commits, and to the log start where there is none."""
-        committed = {TP(*tp): at for tp, at in (await self.seek_to_committed()).items()}
-        streams = {tp: at for tp, at in committed.items() if not self._is_changelog_tp(tp)}
-        new = [tp for tp, at in streams.items() if at is None]
+        tps = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        known = await self._committed(tps)
+        streams = {tp: known[tp].offset if tp in known else None for tp in tps}
+        new = [tp for tp in tps if tp not in known]
         starts = {TP(*tp): at for tp, at in (await self.earliest_offsets(*new)).items()} if new else {}
-        if starts:
-            # A group that has never committed has no lag in Kafka's tools, and a lane that is stuck at its first
-            # record would look as one that is not used.
-            await self._thread.commit(starts)
+        self._thread.known = dict(known)
+        # A group that has never committed has no lag in Kafka's tools, and a lane that is stuck at its first
+        # record would look as one that is not used.
+        if unheld := {tp: at for tp, at in starts.items() if self._steps.known(TopicPartition(*tp)) is None}:
+            await self._thread.commit(unheld)
         self._next = {tp: starts[tp] if at is None else at for tp, at in streams.items()}
         self._open = {tp: {} for tp in self._next}
+        self._since = {tp: {} for tp in self._next}
+        self._behind = dict(self._next)
         self._committed_offset.update(self._next)
         await self._thread.seek_all(dict(self._next))
         self._sought = True
+
+    async def _committed(self, tps: Sequence[TP]) -> dict[TP, Commit]:
+        wanted = [TopicPartition(*tp) for tp in tps]
+        await self._steps.ready(wanted)
+        while True:
+            try:
+                found: Mapping[TopicPartition, Commit] = await self.transport.log.committed(self.app.conf.id, wanted)
+            except LogUnavailable as error:
+                self.log.warning("%s; trying again in %.1f s", error, _CONNECT_RETRY)
+                await asyncio.sleep(_CONNECT_RETRY)
+            else:
+                return {TP(*tp): commit for tp, commit in found.items()}
 
     async def _seek(self, partition: TP, offset: int) -> None:
         await self._thread.seek_all({partition: offset})
@@ -303,6 +418,7 @@ class Consumer(driver.Consumer):
             start = 0  # it will be asked for again, and the other partitions must not wait
         if tp in self._next:
             self._next[tp] = max(self._next[tp], start)
+            self._behind[tp] = max(self._behind[tp], start)
             await self._seek(tp, self._next[tp])
 
     async def _take_records(self, tp: TP, records: Sequence[Any]) -> bool:
@@ -312,6 +428,9 @@ class Consumer(driver.Consumer):
             if record.offset < self._next[tp]:
                 continue
             self._open[tp][record.offset] = None
+            if record.offset > self._behind[tp]:
+                self._since[tp][record.offset] = self._behind[tp]
+            self._behind[tp] = record.offset + 1
             await self.callback(self._to_message(tp, record))
             if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
@@ -332,6 +451,7 @@ class Consumer(driver.Consumer):
         if message.acked or message.generation_id != self.app.consumer_generation_id:
             return False
         message.acked = True
+        self._since.get(message.tp, {}).pop(message.offset, None)
         return self._open.get(message.tp, {}).pop(message.offset, self) is None
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -340,11 +460,39 @@ class Consumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int:
         return next(iter(self._open[tp]), self._next[tp])
 
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        known = self._steps.known(TopicPartition(*tp))
+        return bool(super()._should_commit(tp, offset)) or (known is not None and offset > known.offset)
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # A crash ends the thread at once, and what is asked of it then is never answered.
         if self.crashed or not await self.app.tables.before_commit(offsets):
             return False
-        return bool(await super()._commit(offsets))
+        held = {TopicPartition(*tp): at for tp, at in offsets.items() if self._steps.known(TopicPartition(*tp))}
+        others = {tp: at for tp, at in offsets.items() if TopicPartition(*tp) not in held and not self._noted(tp)}
+        advanced = await self._steps.advance(held)
+        return advanced and (not others or bool(await super()._commit(others)))
+
+    def _noted(self, tp: TP) -> bool:
+        """A note speaks of what is not handled yet. Only a step knows what it is to say from the next offset on."""
+        return bool(self._thread.known.get(tp, _NOTHING).note and self._open.get(tp))
+
+    async def is_member(self, generation: int) -> bool:
+        """See `_Thread.is_member`."""
+        return bool(await self._thread.is_member(generation))
+
+    async def commit_step(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        """See `_Thread.commit_step`."""
+        if commits:
+            await self._thread.commit_step(commits)
+
+    def handled(self) -> dict[TopicPartition, int]:
+        """See `streams.log.Log.handled`."""
+        return {TopicPartition(*tp): self._new_offset(tp) for tp in self._next} if self._streaming else {}
+
+    def since(self, message: Any) -> int:
+        """See `streams.log.Log.since`."""
+        return self._since.get(message.tp, {}).get(message.offset, int(message.offset))
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust complains of every lane that does not move, for ever; whose partner is down is in the ledger."""
@@ -370,6 +518,8 @@ class Transport(driver.Transport):
 
     Consumer = Consumer
     Producer = Producer
+    log: Any
+    steps: Steps
 
 
 async def reached(service: Any, start: Callable[[], Awaitable[None]], client: Callable[[], Any]) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as KafkaTP
 
-from streams.errors import LogUnavailable, TopicsMissing
+from streams.errors import LogUnavailable, Overtaken, TopicsMissing
 from streams.kafka.connecting import Cluster
 from streams.kafka.consumer import (
     HEARTBEAT_INTERVAL,
@@ -24,13 +24,15 @@ from streams.kafka.consumer import (
     SESSION_TIMEOUT,
     Transport,
 )
+from streams.kafka.offsets import committed
+from streams.kafka.steps import Steps
 from streams.kafka.stopping import stop_consumer
 from streams.kafka.writer import Writer
 from streams.log import READ, Log
 from streams.records import Commit, Message, Position, Record, TopicPartition
 from streams.settings import KafkaSettings
 from streams.tables import Source
-from streams.topics import ALL
+from streams.topics import ALL, TOGGLES
 
 #: Milliseconds that a reader waits for news before it says how far it is.
 _POLL_MS = 1_000
@@ -38,6 +40,10 @@ _POLL_MS = 1_000
 _REACH, _RETRY = 30.0, 1.0
 #: Seconds that the clients may take to stop.
 _STOP = 3.0
+#: What a transaction of an agent's writes is readable a moment after it is committed, and what is committed with it may
+#: be seen before. Whoever waits for the end of such a topic must wait for that, too. In the others, which platforms
+#: write, what is not decided is not there, and may stay so for long.
+_BY_STEPS = frozenset(spec.name for spec in ALL if spec is not TOGGLES)
 #: Seconds for which it is good enough to know how many partitions there are, and where they start.
 _METADATA_AGE = 30.0
 
@@ -56,6 +62,7 @@ class KafkaLog(Log):
         self._starts_asked: dict[str, float] = {}
         self._topics: dict[str, tuple[float, list[KafkaTP]]] = {}
         self._stamp = 0
+        self._steps: list[Steps] = []
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -75,13 +82,16 @@ class KafkaLog(Log):
         common = self._cluster.clients()
         self._writer = Writer(common)
         self._asking = AIOKafkaConsumer(**common, enable_auto_commit=False, isolation_level="read_committed")
+        self._looking = AIOKafkaConsumer(**common, enable_auto_commit=False)
         self._admin = AIOKafkaAdminClient(**common)
         self._stack.push_async_callback(self._writer.stop)
         self._stack.push_async_callback(stop_consumer, self._asking)
+        self._stack.push_async_callback(stop_consumer, self._looking)
         self._stack.push_async_callback(self._admin.close)
         with self._explained():
             await self._writer.start()
             await self._asking.start()
+            await self._looking.start()
             await self._admin.start()
             self._stamp = zlib.crc32(str((await self._admin.describe_cluster())["cluster_id"]).encode())
             # All of them: brokers that may (auto.create.topics.enable) make a topic that aiokafka asks for by name.
@@ -93,11 +103,15 @@ class KafkaLog(Log):
             )
 
     async def append(self, records: Sequence[Record]) -> list[Position]:
-        for topic in {record.topic for record in records}:
-            if not self._writer.knows(topic):
-                await self._tps(topic)
+        await self._known({record.topic for record in records})
         with self._explained():
             return await self._writer.append(records)
+
+    async def _known(self, topics: Iterable[str]) -> None:
+        """Raises `LogUnavailable` if one is not there."""
+        for topic in topics:
+            if not self._writer.knows(topic):
+                await self._tps(topic)
 
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         tps = await self._tps(topic)
@@ -105,25 +119,60 @@ class KafkaLog(Log):
             if time.monotonic() > self._starts_asked.get(topic, float("-inf")) + _METADATA_AGE:
                 self._starts |= _ours(await self._asking.beginning_offsets(tps))
                 self._starts_asked[topic] = time.monotonic()
-            return _ours(await self._asking.end_offsets(tps))
+            return _ours(await (self._looking if topic in _BY_STEPS else self._asking).end_offsets(tps))
 
     async def partitions(self, topic: str) -> int:
         self._topics.pop(topic, None)
         return len(await self._tps(topic))
 
+    def hold(self, app: Any, *topics: str) -> None:
+        app.transport.steps.topics.update(topics)
+
     async def step(
-        self, app: Any, records: Sequence[Record], commits: Mapping[TopicPartition, Commit], *, once: bool = True
+        self,
+        app: Any,
+        records: Sequence[Record],
+        commits: Mapping[TopicPartition, Commit],
+        *,
+        once: bool = True,
+        generation: int | None = None,
     ) -> list[Position]:
-        return await self.append(records)
+        steps: Steps = app.transport.steps
+        await self._known({record.topic for record in records})
+        if once and len(commits) == 1 and not any(commit.note for commit in commits.values()):
+            ((tp, commit),) = commits.items()
+            return await steps.step(records, tp, commit, generation)
+        if generation not in (None, app.consumer_generation_id):
+            raise Overtaken("the partitions were assigned anew since")
+        with self._explained():
+            positions = await self._writer.append(records) if records else []
+        held = {tp: commit for tp, commit in commits.items() if tp.topic in steps.topics}
+        for tp, commit in held.items():
+            await steps.step([], tp, commit, generation)
+        with self._explained():
+            await app.consumer.commit_step({tp: commit for tp, commit in commits.items() if tp not in held})
+        return positions
+
+    def handled(self, app: Any) -> Mapping[TopicPartition, int]:
+        return dict(app.consumer.handled())
+
+    def since(self, app: Any, message: Any) -> int:
+        return int(app.consumer.since(message))
 
     async def commits(self, group: str, topic: str) -> dict[TopicPartition, Commit]:
-        tps = await self._tps(topic)
+        return await self.committed(group, _ours(dict.fromkeys(await self._tps(topic), 0)))
+
+    async def committed(self, group: str, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Commit]:
+        """What a group has committed of these partitions, once it is final. Raises `LogUnavailable`."""
         with self._explained():
-            known = await self._admin.list_consumer_group_offsets(group, partitions=tps)
-        return {TopicPartition(*tp): Commit(at.offset, at.metadata or "") for tp, at in known.items() if at.offset >= 0}
+            return await committed(self._admin, group, tps)
 
     async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
         at = KafkaTP(*tp)
+        with self._explained():
+            end = min(end, (await self._asking.end_offsets([at]))[at])
+        if start >= end:
+            return
         async with self._reader({at: start}) as reader:
             while start < end:
                 with self._explained():
@@ -150,10 +199,13 @@ class KafkaLog(Log):
 
     async def backlog(self, group: str, topic: str) -> dict[TopicPartition, int]:
         tps = await self._tps(topic)
+        known = await self.commits(group, topic)
         with self._explained():
-            known = await self._admin.list_consumer_group_offsets(group, partitions=tps)
             starts, ends = await asyncio.gather(self._asking.beginning_offsets(tps), self._asking.end_offsets(tps))
-        return {TopicPartition(*tp): ends[tp] - max(known[tp].offset if tp in known else 0, starts[tp]) for tp in tps}
+        return {
+            tp: end - max(known.get(tp, Commit(0)).offset, start)
+            for tp, start, end in ((TopicPartition(*tp), starts[tp], ends[tp]) for tp in tps)
+        }
 
     def start_offset(self, tp: TopicPartition) -> int:
         return self._starts.get(tp, 0)
@@ -167,6 +219,7 @@ class KafkaLog(Log):
 
     async def stop(self) -> None:
         await super().stop()
+        await asyncio.gather(*(steps.stop() for steps in self._steps))
         try:
             async with asyncio.timeout(_STOP):
                 await self._stack.aclose()
@@ -189,9 +242,12 @@ class KafkaLog(Log):
 
     def _prepare(self, app: Any) -> None:
         app.transport = Transport(app.conf.broker_consumer, app)
+        app.transport.log = self
+        app.transport.steps = steps = Steps(_Group(app, self), self._cluster.clients())
+        self._steps.append(steps)
 
     def _source(self, app: Any) -> Source:
-        return _Source(self)
+        return _Source(app, self)
 
     async def _tps(self, topic: str) -> list[KafkaTP]:
         known = self._topics.get(topic)
@@ -233,16 +289,37 @@ class KafkaLog(Log):
             raise LogUnavailable(f"Kafka at {self._cluster.named}: {error}") from None
 
 
+class _Group:
+    """See `streams.kafka.steps.Group`."""
+
+    def __init__(self, app: Any, log: KafkaLog) -> None:
+        self._app = app
+        self._log = log
+
+    @property
+    def name(self) -> str:
+        return str(self._app.conf.id)
+
+    async def is_member(self, generation: int) -> bool:
+        return bool(await self._app.consumer.is_member(generation))
+
+    async def committed(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, Commit]:
+        return await committed(self._log._admin, self.name, tps)
+
+    async def crash(self, error: Exception) -> None:
+        await self._app.crash(error)
+
+
 class _Source:
     """See `streams.tables.Source`."""
 
-    def __init__(self, log: KafkaLog) -> None:
+    def __init__(self, app: Any, log: KafkaLog) -> None:
+        self._app = app
         self._log = log
 
     async def committed(self, group: str, tp: TopicPartition) -> int:
-        with self._log._explained():
-            known = await self._log._admin.list_consumer_group_offsets(group, partitions=[KafkaTP(*tp)])
-        return max(0, known[KafkaTP(*tp)].offset)
+        await self._app.transport.steps.ready([tp])
+        return (await self._log.committed(group, [tp])).get(tp, Commit(0)).offset
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         asked = [KafkaTP(*tp)]

@@ -49,7 +49,7 @@ class Writer:
         sent: list[asyncio.Future[Any]] = []
         try:
             for topic in {record.topic for record in records}:
-                await _find(producer, topic, {record.partition for record in records if record.topic == topic})
+                await find(producer, topic, {record.partition for record in records if record.topic == topic})
             for record in records:
                 sent.append(  # noqa: PERF401 - what was sent before a failure must be known
                     await producer.send(
@@ -84,17 +84,22 @@ class Writer:
             leaving.add_done_callback(self._leaving.discard)
 
     def _new_producer(self) -> AIOKafkaProducer:
-        return AIOKafkaProducer(
-            **self._common,
-            acks="all",
-            enable_idempotence=True,
-            max_batch_size=1024 * 1024,
-            max_request_size=MAX_RECORD_BYTES,
-            metadata_max_age_ms=_METADATA_AGE_MS,
-        )
+        return AIOKafkaProducer(**settings(self._common))
 
 
-async def _find(producer: AIOKafkaProducer, topic: str, wanted: set[int | None]) -> None:
+def settings(common: Mapping[str, Any]) -> dict[str, Any]:
+    """What every producer of ours is made with."""
+    return {
+        **common,
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_batch_size": 1024 * 1024,
+        "max_request_size": MAX_RECORD_BYTES,
+        "metadata_max_age_ms": _METADATA_AGE_MS,
+    }
+
+
+async def find(producer: AIOKafkaProducer, topic: str, wanted: set[int | None]) -> None:
     """aiokafka asserts that a partition is one that it knows, and it may be new."""
     wanted = wanted - {None}
     if not wanted <= await producer.partitions_for(topic):

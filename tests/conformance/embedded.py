@@ -13,6 +13,7 @@ from streams.embedded.log import EmbeddedLog
 from streams.embedded.maintenance import Upkeep
 from streams.embedded.schema import SHIFT
 from streams.embedded.store import LogStore, unpack_headers
+from streams.log import Log
 from streams.records import Appender, TopicPartition
 from streams.topics import TopicSpec
 from tests.conformance.harness import Stored
@@ -28,7 +29,8 @@ class Embedded:
         self._open()
 
     def _open(self) -> None:
-        self.log = EmbeddedLog(f"sqlite://{self._path}")
+        self._log = EmbeddedLog(f"sqlite://{self._path}")
+        self.log: Log = self._log
 
     @property
     def appender(self) -> Appender:
@@ -82,12 +84,12 @@ class Embedded:
         upkeep.stop()
 
     async def restart(self) -> None:
-        self.log.close()
+        self._log.close()
         assert LogStore._shared.get(self._path) is None
         self._open()
 
     def close(self) -> None:
-        self.log.close()
+        self._log.close()
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

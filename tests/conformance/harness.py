@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from agents.consuming import batches
-from streams.log import events_topic
+from streams.log import Log, events_topic
 from streams.records import Appender, TopicPartition
 from streams.topics import TopicSpec
 
@@ -36,6 +36,8 @@ class Stored:
 
 class Engine(Protocol):
     """A log of its own for one case. To add an engine, write one of these and name it in `conftest`."""
+
+    log: Log
 
     @property
     def appender(self) -> Appender:

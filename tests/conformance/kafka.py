@@ -16,6 +16,7 @@ from kafka import TopicPartition as KafkaTP
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streams.kafka.log import KafkaLog
+from streams.log import Log
 from streams.records import Appender, TopicPartition
 from streams.settings import KafkaSettings
 from streams.topics import ALL, MAX_RECORD_BYTES, TopicSpec
@@ -24,6 +25,8 @@ from tests.kafka.broker import Broker
 
 #: Where groups write down what they commit.
 _COMMITS = "__consumer_offsets"
+#: Bytes of what ends a transaction in a partition: 78. With its headers a record of ours takes more than 100.
+_MARK = 80
 
 
 class Kafka:
@@ -38,6 +41,9 @@ class Kafka:
         self._stack = contextlib.ExitStack()
         self._admin = self._stack.enter_context(broker.admin())
         self._reader = self._stack.enter_context(
+            KafkaConsumer(bootstrap_servers=broker.address, enable_auto_commit=False, isolation_level="read_committed")
+        )
+        self._looking = self._stack.enter_context(
             KafkaConsumer(bootstrap_servers=broker.address, enable_auto_commit=False)
         )
 
@@ -53,7 +59,7 @@ class Kafka:
         self._stack.close()
 
     async def _open(self) -> None:
-        self.log = KafkaLog(f"kafka://{self.broker.address}", KafkaSettings())
+        self.log: Log = KafkaLog(f"kafka://{self.broker.address}", KafkaSettings())
         await self.log.start()
 
     @property
@@ -79,10 +85,13 @@ class Kafka:
         tp = KafkaTP(topic, partition)
         self._reader.assign([tp])
         self._reader.seek_to_beginning(tp)
-        end = self._reader.end_offsets([tp])[tp]
+        # A transaction that is committed becomes readable a moment later.
+        end = self._looking.end_offsets([tp])[tp]
         found: list[Stored] = []
+        deadline = time.monotonic() + PATIENCE
         while self._reader.position(tp) < end:
-            for record in self._reader.poll(1000).get(tp, ()):
+            assert time.monotonic() < deadline, f"{topic}[{partition}] has a transaction that is not decided"
+            for record in self._reader.poll(100).get(tp, ()):
                 headers = tuple(record.headers)
                 found.append(Stored(record.offset, record.key, record.value, headers, record.timestamp / 1000))
         return found
@@ -94,9 +103,9 @@ class Kafka:
 
     @contextlib.contextmanager
     def refusing(self, topic: str | None) -> Iterator[None]:
-        """Whatever comes is too large."""
+        """Whatever comes is too large, but for the end of a transaction, which brokers cannot do without."""
         name = _COMMITS if topic is None else topic
-        self._configure(name, {"max.message.bytes": "1"})
+        self._configure(name, {"max.message.bytes": str(_MARK)})
         try:
             yield
         finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import httpx
 
 from rescind.client import ApiError, Client
 from tests.disks import fill, mounted
@@ -27,6 +30,11 @@ def post_until_refused(client: Client, first: int) -> int:
     raise AssertionError("the disk never filled up")
 
 
+def health(url: str) -> tuple[int, dict[str, Any]]:
+    answer = httpx.get(f"{url}/health/ready")
+    return answer.status_code, answer.json()
+
+
 async def test_the_service_outlives_a_full_disk_and_delivers_when_there_is_room() -> None:
     with mounted("size=24m") as disk:
         async with world(disk) as here:
@@ -39,7 +47,12 @@ async def test_the_service_outlives_a_full_disk_and_delivers_when_there_is_room(
                 # Long enough for everything that tries to write to have tried in vain.
                 await asyncio.sleep(2)
                 assert here.service.running, here.service.last_words()
+                status, said = await asyncio.to_thread(health, here.url)
+                assert status == 503
+                assert "the disk is full" in said["detail"]
                 ballast.unlink()
+                await asyncio.sleep(1.1)  # what was found out is good for a second
+                assert (await asyncio.to_thread(health, here.url))[0] == 200
                 client.post_toggles([toggle(accepted + n) for n in range(20)])
             lag = await here.until(lambda lag: lag["partners"][0]["acknowledged"] >= accepted + 20)
             assert lag["totals"]["toggles"] == accepted + 20

@@ -61,14 +61,16 @@ async def all_committed(broker: Broker) -> None:
                 return
 
 
-async def agreed(broker: Broker, environment: Mapping[str, str], lane: int, backlog: int) -> None:
-    """Return when one lane has this backlog and no other has any, by both accounts."""
+async def agreed(broker: Broker, environment: Mapping[str, str], lane: int, packs: int) -> None:
+    """Return when one lane has so many packs left and no other has any, by both accounts. Each transaction of the
+    fan-out has left a mark there too, after one pack or more."""
     async with asyncio.timeout(PATIENCE):
         while True:
             ours = await asyncio.to_thread(lag, environment)
             tool = await asyncio.to_thread(tool_lag, broker)
             assert set(ours) <= set(range(LANES))
-            if ours[lane] == tool[lane] == backlog and sum(ours.values()) == sum(tool.values()) == backlog:
+            backlog = ours[lane]
+            if tool[lane] == sum(ours.values()) == sum(tool.values()) == backlog and packs <= backlog <= 2 * packs:
                 return
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from streams.cloudevents import decode
 from streams.errors import StorageUnusable
 from streams.kafka.log import KafkaLog
 from streams.partitioning import partition_of
-from streams.records import Position, Record
+from streams.records import Position
 from streams.settings import KafkaSettings
 from streams.tables import SourcedTable
 from streams.topics import DECISIONS, TOGGLES
@@ -101,6 +102,16 @@ def done(engine: Kafka, number: int) -> bool:
     return sum(engine.committed(GROUP).values()) == number
 
 
+def kept(*workers: Worker) -> bool:
+    """Whether the workers' disks have all that is committed: a step commits before the table is changed."""
+    return all(
+        (reach := worker.app.tables["consent"]._file.reach(tp.partition)) is not None and reach.next >= commit.offset
+        for worker in workers
+        for tp, commit in worker.app.transport.steps.commits().items()
+        if commit.offset > 0
+    )
+
+
 def told(engine: Kafka) -> int:
     return sum(len(engine.stored(DECISIONS.name, partition)) for partition in PARTITIONS)
 
@@ -110,6 +121,9 @@ def check(engine: Kafka, taken: list[Flip], owners: dict[int, Path]) -> None:
     model = model_of(taken)
     values = [record.value for partition in PARTITIONS for record in engine.stored(DECISIONS.name, partition)]
     assert in_order(value for value in values if value) == {key: told for key, told in model.decided.items() if told}
+    # A step is one: whatever came in between, nothing was told twice.
+    ids = [decode(value).id for value in values if value]
+    assert len(ids) == len(set(ids))
     files = {directory: states(directory) for directory in set(owners.values())}
     found = {
         key: files[owners[partition_of(flip.subject.encode(), TOGGLES.partitions)]].get(key)
@@ -148,7 +162,7 @@ async def test_a_partition_that_comes_back_knows_what_another_worker_did_meanwhi
             await fill(engine.log, taken[500:1000])
             await until(lambda: len(one.partitions) == len(two.partitions) == 4 and done(engine, 1000))
             await fill(engine.log, taken[1000:1500])
-            await until(lambda: done(engine, 1500))
+            await until(lambda: done(engine, 1500) and kept(one, two))
             owners = {partition: worker.directory for worker in (one, two) for partition in worker.partitions}
             check(engine, taken[:1500], owners)
             await fill(engine.log, taken[1500:1700])
@@ -157,21 +171,28 @@ async def test_a_partition_that_comes_back_knows_what_another_worker_did_meanwhi
     check(engine, taken, dict.fromkeys(PARTITIONS, tmp_path / "one"))
 
 
-def sleeper(address: str, directory: str) -> None:
-    """A worker that stops itself, as by a long pause of its machine, when it has told decisions and not kept them:
-    the first time after there is a file `armed`. Then it is slow to go on until it was given partitions again."""
-    append, keep = KafkaLog.append, SourcedTable.keep
+def sleeper(address: str, directory: str, late: bool) -> None:
+    """A worker that stops itself, as by a long pause of its machine, the first time after there is a file `armed`: when
+    it has told decisions and not kept them, and if `late` is false when it has told them and not committed that. It
+    goes on when it was given partitions again, or at once, when it does not know yet that it has none."""
+    step, commit, keep = KafkaLog.step, AIOKafkaProducer.commit_transaction, SourcedTable.keep
     armed = Path(directory) / "armed"
 
-    async def append_and_sleep(self: KafkaLog, records: list[Record]) -> list[Position]:
-        positions = await append(self, records)
-        if armed.exists():
+    async def step_and_sleep(self: KafkaLog, app: Any, *args: Any, **kwargs: Any) -> list[Position]:
+        positions = await step(self, app, *args, **kwargs)
+        if late and armed.exists():
             armed.unlink()
-            (app,) = self._data_dirs
             before = app.rebalancing_count
             os.kill(os.getpid(), signal.SIGSTOP)
             await until(lambda: app.rebalancing_count > before and not app.rebalancing)
         return positions
+
+    async def sleep_and_commit(self: AIOKafkaProducer) -> None:
+        if not late and armed.exists():
+            armed.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            (Path(directory) / "refused").touch()
+        await commit(self)
 
     def keep_and_tell(self: SourcedTable, *args: Any) -> bool:
         kept = keep(self, *args)
@@ -179,7 +200,8 @@ def sleeper(address: str, directory: str) -> None:
             (Path(directory) / "refused").touch()
         return kept
 
-    KafkaLog.append = append_and_sleep  # type: ignore[method-assign,assignment]
+    KafkaLog.step = step_and_sleep  # type: ignore[method-assign]
+    AIOKafkaProducer.commit_transaction = sleep_and_commit
     SourcedTable.keep = keep_and_tell  # type: ignore[method-assign, assignment]
     asyncio.run(_work(address, Path(directory)))
 
@@ -189,15 +211,16 @@ async def _work(address: str, directory: Path) -> None:
         await until(lambda: (directory / "end").exists(), patience=120)
 
 
+@pytest.mark.parametrize("late", [True, False])
 async def test_a_worker_that_was_taken_for_dead_decides_anew(
-    engine: Kafka, tmp_path: Path, chance: random.Random
+    engine: Kafka, tmp_path: Path, chance: random.Random, late: bool
 ) -> None:
     taken = flips(2000, 40, chance)
     directory = tmp_path / "sleeper"
     directory.mkdir()
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.recovery.world"])
-    process: BaseProcess = processes.Process(target=sleeper, args=(engine.broker.address, str(directory)))
+    process: BaseProcess = processes.Process(target=sleeper, args=(engine.broker.address, str(directory), late))
     process.start()
     assert process.pid is not None
     seen = psutil.Process(process.pid)
@@ -211,7 +234,7 @@ async def test_a_worker_that_was_taken_for_dead_decides_anew(
             # When the sleeper's session is over.
             await until(lambda: other.partitions == set(PARTITIONS))
             await fill(engine.log, taken[700:1500])
-            await until(lambda: done(engine, 1500))
+            await until(lambda: done(engine, 1500) and kept(other))
             check(engine, taken[:1500], dict.fromkeys(PARTITIONS, tmp_path / "other"))
         seen.resume()
         await fill(engine.log, taken[1500:])

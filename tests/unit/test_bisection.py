@@ -113,6 +113,13 @@ def test_an_error_alone_needs_another_proof_where_a_refusal_does_not() -> None:
         assert bisection.failed(following(bisection), verdict, NOON) is then
 
 
+def test_an_error_is_no_fault_of_a_notice_before_it_came_three_times() -> None:
+    bisection = begun(asked(0), asked(1))
+    assert bisection.failed(following(bisection), FAILED, NOON) is Then.WAIT
+    bisection.took(following(bisection))
+    assert [bisection.failed(following(bisection), FAILED, NOON) for _ in range(2)] == [Then.WAIT, Then.PARK]
+
+
 def test_an_endpoint_that_breaks_meanwhile_turns_no_batch_into_parked_ones() -> None:
     bisection = begun(*(asked(number) for number in range(100)))
     bisection.took(following(bisection))

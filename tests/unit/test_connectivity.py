@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.connectivity import AT_ONCE, MEMORY, Connectivity
+from agents.connectivity import AT_ONCE, MEMORY, Connectivity, report
 from agents.faults import Fault
 from agents.retrying import Attempt
 from agents.webhooks import Answer
+from rescind.running.apps import readiness
 
 OK = Answer(Attempt(200), 1.0)
 BUSY = Answer(Attempt(503, "HTTP 503"), 1.0)
@@ -91,9 +94,9 @@ def test_who_fails_later_while_nobody_connects_is_ours_too_however_late() -> Non
 def test_attempts_that_ended_on_our_side_do_not_say_that_a_partner_is_down() -> None:
     connectivity, ours = told([(0, "a", NO_FILES), (1, "b", NO_FILES)])
     assert ours == [True, True]
-    assert connectivity.troubles(2) == ("no descriptors",)
+    assert connectivity.troubles(2) == ("no descriptors: what 2 partners are to get waits",)
     connectivity.ended("a", OK, 3)
-    assert connectivity.troubles(3) == ("no descriptors",)
+    assert connectivity.troubles(3) == ("no descriptors: what 1 partner is to get waits",)
     connectivity.ended("b", REFUSED, 4)
     assert connectivity.troubles(4) == ()
 
@@ -109,6 +112,35 @@ def test_a_removed_partner_is_no_evidence() -> None:
     connectivity, _ = told([(0, "a", REFUSED), (1, "b", REFUSED), (2, "c", REFUSED)])
     connectivity.forget("a")
     assert connectivity.ended("b", REFUSED, 4) is None
+
+
+async def test_our_own_trouble_is_logged_once_a_minute_until_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    connectivity, now = Connectivity(), asyncio.get_running_loop().time()
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 1:
+            connectivity.ended("a", NO_FILES, now)
+        elif len(waits) == 3:
+            connectivity.ended("a", OK, now)
+        elif len(waits) == 5:
+            raise StopAsyncIteration
+
+    with pytest.raises(StopAsyncIteration):
+        await report(connectivity, sleep=sleep)
+    assert waits == [1.0, 60.0, 60.0, 1.0, 1.0]
+    said = "no descriptors: what 1 partner is to get waits; no partner is charged with it"
+    assert caplog.messages == [said, said, "nothing on this host is in the way of webhooks any more"]
+
+
+async def test_a_process_that_delivers_says_so_where_its_health_is_asked_for() -> None:
+    connectivity, failure = Connectivity(), asyncio.get_running_loop().create_future()
+    connectivity.ended("a", NO_FILES, asyncio.get_running_loop().time())
+    found = readiness([], failure, connectivity)
+    assert found.notes == ("no descriptors: what 1 partner is to get waits",)
+    assert readiness([], failure).notes == ()
+    failure.cancel()
 
 
 _STEPS = st.lists(

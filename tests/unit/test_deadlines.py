@@ -592,7 +592,7 @@ def test_no_question_looks_at_all_notices(scene: Scene) -> None:
             alarms._standing(database, "p", which, step, 0)
     connection.set_trace_callback(None)
     plans = [[row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in seen]
-    assert len([plan for plan in plans if plan]) == 6
+    assert len([plan for plan in plans if plan]) == 7
     steps = [step for plan in plans for step in plan]
     assert any("USING INDEX notices_wake (wake_at" in step for step in steps)
     assert not [step for step in steps if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]

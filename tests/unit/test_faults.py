@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -196,3 +197,75 @@ async def test_where_there_is_no_route_an_attempt_is_ours(monkeypatch: pytest.Mo
             assert (await sent(sender, url)).attempt.ours == faults.NO_ROUTE
     finally:
         await sender.close()
+
+
+async def test_without_memory_an_attempt_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **named: Any) -> bytes:
+        raise MemoryError
+
+    sender = HttpSender(5.0, allow_private=True)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("agents.webhooks.gzip.compress", fail)
+            packed = Payload(b"[]", "application/json", gzip=True)
+            before = await sender.send("http://127.0.0.1:9/", (SECRET,), "msg_1", packed, datetime.now(UTC))
+        monkeypatch.setattr("agents.connecting._new_socket", fail)
+        during = await sent(sender, "http://127.0.0.1:9/")
+    finally:
+        await sender.close()
+    assert before.attempt.ours == during.attempt.ours == faults.NO_MEMORY
+
+
+# -- a resolver that answers nobody, and one that does not know one name
+
+
+class Names:
+    """A resolver: what it says of a partner's name, and of any other."""
+
+    def __init__(self, of_partner: int, of_others: int, over: threading.Event | None = None) -> None:
+        self._codes = of_partner, of_others
+        self._over = over
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, *args: Any, **named: Any) -> Any:
+        self.asked.append(host)
+        code = self._codes[host != "p.example"]
+        if self._over is not None and code == socket.EAI_AGAIN:
+            self._over.wait(30)
+        raise socket.gaierror(code, "no answer")
+
+
+@pytest.mark.parametrize(
+    ("of_partner", "of_others", "ours"),
+    [
+        (socket.EAI_AGAIN, socket.EAI_AGAIN, faults.NO_RESOLVER),
+        (socket.EAI_FAIL, socket.EAI_AGAIN, faults.NO_RESOLVER),
+        # The servers of its own domain do not answer.
+        (socket.EAI_AGAIN, socket.EAI_NONAME, None),
+        (socket.EAI_NONAME, socket.EAI_AGAIN, None),
+        (socket.EAI_NONAME, socket.EAI_NONAME, None),
+    ],
+)
+async def test_a_resolver_that_answers_nobody_is_ours(of_partner: int, of_others: int, ours: str | None) -> None:
+    names = Names(of_partner, of_others)
+    sender = HttpSender(5.0, allow_private=False, getaddrinfo=names)
+    try:
+        attempt = (await sent(sender, "https://p.example/hook")).attempt
+    finally:
+        await sender.close()
+    assert (attempt.fault, attempt.ours) == (faults.Fault.DNS, ours)
+    assert names.asked[0] == "p.example"
+    assert [name.endswith(".arpa.") for name in names.asked[1:]] == [True] * (of_partner != socket.EAI_NONAME)
+
+
+@pytest.mark.parametrize(("of_others", "ours"), [(socket.EAI_AGAIN, faults.NO_RESOLVER), (socket.EAI_NONAME, None)])
+async def test_a_resolver_that_says_nothing_at_all_is_ours(of_others: int, ours: str | None) -> None:
+    """The attempt's time is over before the resolver gives up."""
+    over = threading.Event()
+    sender = HttpSender(1.0, allow_private=False, getaddrinfo=Names(socket.EAI_AGAIN, of_others, over))
+    try:
+        attempt = (await sent(sender, "https://p.example/hook")).attempt
+    finally:
+        over.set()
+        await sender.close()
+    assert (attempt.fault, attempt.ours) == (faults.Fault.TIMEOUT, ours)

@@ -36,8 +36,10 @@ from streams.events import (
     ConsentToggled,
     Data,
     DeletionRequested,
+    Failing,
     MessagePoisoned,
     Notice,
+    NoticeParked,
     NoticesIssued,
     NoticeUndeliverable,
     OperatorActed,
@@ -45,15 +47,19 @@ from streams.events import (
     PartnerRegistered,
     PartnerRemoved,
     PartnerStatus,
+    PartnerTried,
     RefusalReason,
     ReplyAcknowledged,
     SealedSecret,
 )
 from streams.kinds import Action, Choice
+from streams.ranks import rank_of
 from streams.records import TopicPartition
 from streams.signing import Scheme
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+#: Of which notices there is a rank; of withdrawals there may be none.
+RANKED = range(11, 20)
 
 
 def at(minutes: float) -> datetime:
@@ -89,6 +95,7 @@ def notice(number: int, name: str = "p") -> Notice:
         issued_at=NOON,
         receive_by=at(10),
         complete_by=at(60),
+        rank=ranked(1) if number in RANKED else None,
     )
 
 
@@ -101,7 +108,11 @@ BY = Actor(key="k1", role="operator", label="on call")
 
 
 def reissued(
-    offset: int, *numbers: int, lane: int = 0, minutes: float = 20, how: Literal["replay", "redrive"] = "replay"
+    offset: int,
+    *numbers: int,
+    lane: int = 0,
+    minutes: float = 20,
+    how: Literal["replay", "redrive", "retry"] = "replay",
 ) -> Entry:
     """The same notices once more, in a partition of their own unless they go by the old lane."""
     notices = tuple(notice(number) for number in numbers)
@@ -121,6 +132,44 @@ def refused(offset: int, number: int, place: int, *, lane: int = 0, minutes: flo
         refused_at=at(minutes),
     )
     return entry("undeliverable", offset, f"refused-{number}-{lane}-{place}", data)
+
+
+def parked(
+    offset: int,
+    number: int,
+    place: int,
+    *,
+    lane: int = 0,
+    minutes: float = 1,
+    retry: float = 5,
+    failures: int = 1,
+    name: str = "p",
+) -> Entry:
+    data = NoticeParked(
+        partner=name,
+        lane=lane,
+        offset=place,
+        notice_id=f"n-{name}-{number}",
+        subject=f"user:{number}",
+        status_code=500,
+        detail=f"HTTP 500: {lane}@{place}",
+        failing=Failing(lane=lane, offset=place, failures=failures, refusals=0, others_taken=True),
+        parked_at=at(minutes),
+        retry_at=at(minutes + retry),
+    )
+    return entry("undeliverable", offset, f"parked-{name}-{number}-{lane}-{place}", data)
+
+
+def discarded(offset: int, *numbers: int, minutes: float = 30) -> Entry:
+    data = OperatorActed(
+        act=Act.DISCARD,
+        by=BY,
+        partner="p",
+        notices=tuple(f"n-p-{number}" for number in numbers),
+        reason="they never had user:1",
+        acted_at=at(minutes),
+    )
+    return entry("actions", offset, f"discarded-{numbers}", data)
 
 
 def poisoned(offset: int, place: int) -> Entry:
@@ -497,6 +546,17 @@ def again(offset: int, before: Entry) -> Entry:
     return replace(before, offset=offset)
 
 
+def ranked(number: int) -> str:
+    return rank_of(number, NOON, Choice.OPT_OUT, retroactive=True)
+
+
+def reversing(offset: int, number: int, by: int, *, rank: int, lane: int = 0) -> Entry:
+    """A `resume` about the subject of another notice, which is of rank 1 where it is of 11 to 13."""
+    back = notice(number).model_copy(update={"id": f"n-p-{by}", "action": Action.RESUME, "rank": ranked(rank)})
+    pack = NoticesIssued(partner="p", lane=lane, notices=(back,))
+    return entry("notices", offset, f"back-{by}", pack, partition=lane)
+
+
 STREAMS: dict[str, list[Entry]] = {
     "toggles": [toggled(0, 1)[0], toggled(1, 2)[0], again(2, toggled(0, 1)[0])],
     "decisions": [
@@ -517,6 +577,7 @@ STREAMS: dict[str, list[Entry]] = {
                 partner("q", 1).model_dump() | {"status": "removed", "revision": 2, "updated_at": at(3)}
             ),
         ),
+        entry("partners", 3, "tried", PartnerTried(partner="p", tried_at=at(45))),
     ],
     "notices": [
         issued(0, 1),
@@ -527,12 +588,19 @@ STREAMS: dict[str, list[Entry]] = {
         reissued(5, 3, 6, how="redrive"),
         issued(6, 9),
         reissued(7, 8, 2, minutes=21),
+        issued(8, 11, 12, 13, 14),
+        reversing(9, 11, 21, rank=2),
+        reissued(10, 12, 13, minutes=24, how="retry"),
+        reversing(11, 12, 22, rank=2),
+        reversing(12, 13, 23, rank=0),
     ],
     # Read side by side with the first lane.
     "notices of another lane": [
         reissued(0, 3, 7, lane=2, minutes=22, how="redrive"),
         reissued(1, 1, 9, 8, lane=2, minutes=23),
         reissued(2, 10, lane=2, minutes=23),  # what was issued first is retired
+        reissued(3, 11, lane=2, minutes=25, how="retry"),
+        reissued(4, 13, lane=2, minutes=23.5, how="redrive"),
     ],
     "deliveries": [
         failed(0),
@@ -552,6 +620,15 @@ STREAMS: dict[str, list[Entry]] = {
         refused(4, 3, 5, minutes=3),
         refused(5, 3, 0, lane=2, minutes=4),
         refused(6, 10, 2, lane=2),
+        parked(7, 11, 8),
+        parked(8, 12, 8),
+        parked(9, 13, 8),
+        again(10, parked(8, 12, 8)),
+        parked(11, 11, 3, lane=2, minutes=40, failures=2),
+        parked(12, 12, 10, minutes=41, failures=2),
+        parked(13, 13, 10, minutes=42, failures=2),
+        refused(14, 14, 8, minutes=43),
+        parked(15, 21, 9, minutes=44),
     ],
     "poisoned": [poisoned(0, 1), poisoned(1, 2), again(2, poisoned(0, 1)), poisoned(3, 3)],
     "actions": [
@@ -559,6 +636,9 @@ STREAMS: dict[str, list[Entry]] = {
         acted(1, act=Act.PAUSE, partner="p"),
         acted(2, 1, 3, act=Act.DISCARD),
         again(3, acted(0, 1)),
+        discarded(4, 14, 99),
+        again(5, discarded(4, 14, 99)),
+        discarded(6, 14, 13, minutes=50),
     ],
     "acknowledgements": [
         acknowledged(0, 1, AckStatus.RECEIVED, None),

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import Amount, Entry, Ledger, NoticeStatus, Span
+from ledger import Amount, Entry, Ledger, NoticeStatus, Span, noticing, projecting, retries
 from ledger import again as asking
 from ledger.lag import EVER_ENDS, bucket_of
 from ledger.times import micros
+from ledger.views import OPEN
 from streams.events import Act, ConsentChanged, MessagePoisoned, Notice, NoticesIssued, PartnerRemoved
 from streams.kinds import Action, Choice
 from tests.unit.test_ledger import (
@@ -28,13 +29,16 @@ from tests.unit.test_ledger import (
     acted,
     at,
     delivered,
+    discarded,
     entry,
     issued,
     notice,
+    parked,
     partner,
     poisoned,
     refused,
     reissued,
+    reversing,
     status,
 )
 
@@ -60,7 +64,7 @@ def figures(ledger: Ledger) -> tuple[int, int, int]:
 
 def test_a_redriven_notice_is_open_again_until_it_is_taken(ledger: Ledger) -> None:
     ledger.apply([issued(0, 1), refused(0, 1, 0)])
-    assert (status(ledger, "n-p-1"), figures(ledger)) == (NoticeStatus.UNDELIVERABLE, (0, 0, 1))
+    assert (status(ledger, "n-p-1"), figures(ledger)) == (NoticeStatus.UNDELIVERABLE, (1, 0, 1))
     ledger.apply([reissued(1, 1, how="redrive")])
     assert (status(ledger, "n-p-1"), figures(ledger)) == (NoticeStatus.QUEUED, (1, 1, 0))
     ledger.apply([delivered(0, 1, 1, 21)])
@@ -105,7 +109,9 @@ def test_dead_letters_of_a_removed_partner_are_cancelled(ledger: Ledger) -> None
 
 # -- a model of it, and the counters against a recount
 
-NUMBERS, LANES = st.integers(1, 4), st.sampled_from([0, 2])
+NUMBERS, LANES, MINUTES = st.integers(11, 13), st.sampled_from([0, 2]), st.integers(0, 9)
+#: The first asks for the opposite later than what it is about, the second before it.
+LATER, BEFORE = 10, 20
 
 
 @st.composite
@@ -118,52 +124,84 @@ def histories(draw: st.DrawFn) -> list[Entry]:
         return ends[stream] - 1
 
     entries = []
-    for what in draw(st.lists(st.sampled_from(["issue", "again", "deliver", "refuse", "answer"]), max_size=25)):
+    kinds = ["issue", "issue", "again", "opt back in", "deliver", "refuse", "park", "park", "discard", "answer"]
+    for what in draw(st.lists(st.sampled_from(kinds), max_size=25)):
         lane = draw(LANES)
         numbers = draw(st.lists(NUMBERS, min_size=1, max_size=3, unique=True))
+        any_of_it = numbers[0] + draw(st.sampled_from([0, 0, LATER, BEFORE]))
         place = draw(st.integers(0, 5))
         if what == "issue":
             entries.append(replace(issued(following(f"notices {lane}"), *numbers, lane=lane), partition=lane))
         elif what == "again":
-            entries.append(reissued(following(f"notices {lane}"), *numbers, lane=lane, minutes=draw(st.integers(0, 9))))
+            entries.append(reissued(following(f"notices {lane}"), *numbers, lane=lane, minutes=draw(MINUTES)))
+        elif what == "opt back in":
+            by, rank = draw(st.sampled_from([(LATER, 2), (BEFORE, 0)]))
+            came = reversing(following(f"notices {lane}"), numbers[0], numbers[0] + by, rank=rank, lane=lane)
+            entries.append(came)
         elif what == "deliver":
             last, undelivered = place + draw(st.integers(0, 2)), [f"n-p-{number}" for number in numbers[1:]]
             came = delivered(following("deliveries"), place, last, draw(st.integers(0, 90)), *undelivered, lane=lane)
             assert came.envelope is not None
             entries.append(replace(came, envelope=came.envelope._replace(id=f"d{len(entries)}")))
         elif what == "refuse":
-            entries.append(refused(following("undeliverable"), numbers[0], place, lane=lane))
+            entries.append(refused(following("undeliverable"), any_of_it, place, lane=lane))
+        elif what == "park":
+            entries.append(parked(following("undeliverable"), any_of_it, place, lane=lane, minutes=draw(MINUTES)))
+        elif what == "discard":
+            entries.append(discarded(following("actions"), any_of_it, minutes=draw(MINUTES)))
         else:
             entries.append(acknowledged(following("acknowledgements"), numbers[0]))
     return entries
 
 
-def modelled(entries: list[Entry]) -> dict[str, str]:
-    """The status of each notice, by the rules as they are said, and no other."""
-    events = [(item, item.envelope.data) for item in entries if item.envelope is not None]
-    by_kind: dict[str, list[tuple[Entry, Any]]] = {}
-    for item, data in events:
-        by_kind.setdefault(type(data).__name__, []).append((item, data))
-    places: dict[str, set[tuple[int, int]]] = {}
-    for item, data in by_kind.get("NoticesIssued", []):
-        for each in data.notices:
-            places.setdefault(each.id, set()).add((data.lane, item.offset))
-    refusals = {(data.notice_id, data.lane, data.offset) for _, data in by_kind.get("NoticeUndeliverable", [])}
-    answered = {data.notice_id for _, data in by_kind.get("Acknowledged", [])}
+def modelled(entries: list[Entry]) -> dict[str, tuple[str, bool]]:
+    """The status of each notice, and whether it is parked, by the rules as they are said, and no other."""
+    events = [(item, item.envelope) for item in entries if item.envelope is not None]
+    by_kind: dict[str, list[Any]] = {}
+    for _, envelope in events:
+        by_kind.setdefault(type(envelope.data).__name__, []).append(envelope.data)
+    places: dict[str, dict[tuple[int, int], tuple[bool, Any, int]]] = {}
+    words: dict[str, Notice] = {}
+    for item, envelope in events:
+        if isinstance(envelope.data, NoticesIssued):
+            again = envelope.data.again is not None
+            for each in envelope.data.notices:
+                words[each.id] = each
+                where = envelope.data.lane, item.offset
+                at = envelope.time if again else each.issued_at
+                places.setdefault(each.id, {})[where] = again, at, where[0]
+    refusals = {(data.notice_id, data.lane, data.offset) for data in by_kind.get("NoticeUndeliverable", [])}
+    parkings = {(data.notice_id, data.lane, data.offset) for data in by_kind.get("NoticeParked", [])}
+    answered = {data.notice_id for data in by_kind.get("Acknowledged", [])}
+    given_up = {identity for data in by_kind.get("OperatorActed", []) for identity in data.notices}
     found = {}
-    for identity, where in places.items():
+    for identity, word in words.items():
+        ends = {max(place for place in places[identity] if place[0] == lane) for lane, _ in places[identity]}
+        last = identity, *max(ends, key=places[identity].__getitem__)
         taken = any(
             data.lane == lane and data.first_offset <= offset <= data.last_offset and identity not in data.undelivered
-            for _, data in by_kind.get("BatchDelivered", [])
-            for lane, offset in where
+            for data in by_kind.get("BatchDelivered", [])
+            for lane, offset in places[identity]
+        )
+        held = last in refusals or last in parkings
+        overruled = held and any(
+            each.subject == word.subject
+            and (each.action is Action.RESUME) != (word.action is Action.RESUME)
+            and (each.rank or "") > (word.rank or "")
+            for each in words.values()
         )
         if identity in answered:
-            found[identity] = "completed"
+            status = "completed"
+        elif identity in given_up:
+            status = "cancelled"
         elif taken:
-            found[identity] = "delivered"
+            status = "delivered"
+        elif overruled:
+            status = "cancelled"
         else:
-            refused_everywhere = all((identity, *place) in refusals for place in where)
-            found[identity] = "undeliverable" if refused_everywhere else "queued"
+            status = "undeliverable" if last in refusals else "queued"
+        waits = last in parkings and last not in refusals and not overruled
+        found[identity] = status, waits and status in ("delivered", "queued")
     return found
 
 
@@ -182,20 +220,27 @@ def test_statuses_and_counters_are_what_a_recount_finds(
         rest = rest[size:]
     ledger.close()
     connection = sqlite3.connect(path)
-    rows = connection.execute("SELECT id, status, issued_at, delivered_at, completed_at FROM notices").fetchall()
-    counts = dict(connection.execute("SELECT name, n FROM counts WHERE partner = 'p' AND n <> 0"))
-    rolled = {row[:4]: row[4] for row in connection.execute("SELECT clock, hours, start, bucket, n FROM lag_rollups")}
-    ever = {row[:2]: row[2] for row in connection.execute("SELECT clock, upper, n FROM lag_ever")}
+    sql = "SELECT id, status, issued_at, delivered_at, completed_at, parked, is_open FROM notices"
+    rows = connection.execute(sql).fetchall()
+    counts = dict(
+        connection.execute("SELECT name, SUM(n) FROM counts WHERE partner = 'p' GROUP BY name HAVING SUM(n) <> 0")
+    )
+    sql = "SELECT clock, hours, start, bucket, SUM(n) FROM lag_rollups GROUP BY 1, 2, 3, 4"
+    rolled = {row[:4]: row[4] for row in connection.execute(sql)}
+    sql = "SELECT clock, upper, SUM(n) FROM lag_ever GROUP BY 1, 2"
+    ever = {row[:2]: row[2] for row in connection.execute(sql)}
     attempts = {name: counts.pop(name) for name in [*counts] if name.startswith("attempt_")}
     connection.close()
-    assert {row[0]: row[1] for row in rows} == modelled(entries)
+    assert {row[0]: (row[1], bool(row[5])) for row in rows} == modelled(entries)
+    assert all(bool(row[6]) == (row[1] in OPEN) for row in rows)
     tried = {each.envelope.id for each in entries if each.envelope and each.topic == "rescind.deliveries"}
     assert attempts == ({"attempt_2": len(tried)} if tried else {})
     recount = Counter(row[1] for row in rows)
+    recount["parked"] = sum(row[5] for row in rows)
     recount["ever_delivered"] = sum(row[3] is not None for row in rows)
     assert counts == {name: n for name, n in recount.items() if n}
     measured: Counter[tuple[str, int, int, int]] = Counter()
-    for _, _, began, taken, done in rows:
+    for _, _, began, taken, done, *_ in rows:
         for hours in (1, 24):
             measured["issue", hours, began // (hours * 3_600_000_000), 0] += 1
             for clock, ended in (("receive", taken), ("complete", done)):
@@ -203,7 +248,7 @@ def test_statuses_and_counters_are_what_a_recount_finds(
                     measured[clock, hours, ended // (hours * 3_600_000_000), bucket_of(ended - began)] += 1
     assert rolled == measured
     since_ever: Counter[tuple[str, int]] = Counter()
-    for _, _, began, taken, done in rows:
+    for _, _, began, taken, done, *_ in rows:
         for clock, ended in (("receive", taken), ("complete", done)):
             if ended is not None:
                 since_ever[clock, next(end for end in EVER_ENDS if end >= ended - began)] += 1
@@ -319,9 +364,9 @@ def test_another_partners_notices_reverse_nothing(ledger: Ledger) -> None:
 
 def test_what_overtook_is_found(ledger: Ledger) -> None:
     ledger.apply([pack(0, asked(1, BACK, 0), asked(2, OUT, 0))])
-    assert ledger.overtaking(["n-p-1", "n-p-2"]) == []
+    assert ledger.overtaking(["n-p-1", "n-p-2"]).notices == []
     ledger.apply([pack(1, asked(3, OUT, 1, subject=1))])
-    assert numbers(ledger.overtaking(["n-p-1", "n-p-2"])) == [3]
+    assert numbers(ledger.overtaking(["n-p-1", "n-p-2"]).notices) == [3]
 
 
 # -- dead letters
@@ -339,12 +384,15 @@ def test_dead_letters_come_by_partner_and_time_in_pages(ledger: Ledger) -> None:
     assert [letter.notice_id for letter in ledger.refused_ones(["n-p-2", "n-p-9"])] == ["n-p-2"]
 
 
-def test_a_dead_letter_says_everything_and_whether_it_is_superseded(ledger: Ledger) -> None:
-    ledger.apply([pack(0, asked(1, BACK, 0)), refused(0, 1, 0), pack(1, asked(2, OUT, 3, subject=1))])
-    (letter,) = ledger.refused("p", None, 10)
+def test_a_dead_letter_says_everything(ledger: Ledger) -> None:
+    ledger.apply([pack(0, asked(1, BACK, 0)), refused(0, 1, 0), issued(1, 2), parked(1, 2, 1, failures=3)])
+    letter, other = ledger.refused("p", None, 10)
     assert (letter.partner, letter.subject, letter.purpose, letter.action) == ("p", "user:1", "ai", Action.RESUME)
-    assert (letter.lane, letter.offset, letter.status_code, letter.superseded) == (0, 0, 422, True)
-    assert (letter.issued_at, letter.complete_by) == (NOON, at(60))
+    assert (letter.lane, letter.offset, letter.status_code, letter.detail) == (0, 0, 422, "HTTP 422: 0@0")
+    assert (letter.issued_at, letter.complete_by, letter.refused_at) == (NOON, at(60), at(1))
+    assert (letter.parked, letter.retry_at, letter.attempts) == (False, None, None)
+    assert (other.notice_id, other.offset, other.status_code, other.detail) == ("n-p-2", 1, 500, "HTTP 500: 0@1")
+    assert (other.parked, other.refused_at, other.retry_at, other.attempts) == (True, at(1), at(6), 3)
 
 
 def test_poisoned_messages_leave_the_open_ones_when_they_are_done_with(ledger: Ledger) -> None:
@@ -410,8 +458,9 @@ def test_no_question_looks_at_all_notices(ledger: Ledger, tmp_path: Path) -> Non
         (asking._PAGE, where),
         (asking._AMOUNT, where),
         (asking._OVERTAKING, [ids]),
-        (f"{asking._REFUSED} ORDER BY partner, undeliverable_at, id LIMIT 9", []),
-        (f"{asking._REFUSED} AND partner = 'p' ORDER BY partner, undeliverable_at, id LIMIT 9", []),
+        (f"{asking._ALL_LETTERS} ORDER BY n.partner, n.letter_at, n.id LIMIT 9", []),
+        (f"{asking._ALL_LETTERS} AND n.partner = 'p' ORDER BY n.partner, n.letter_at, n.id LIMIT 9", []),
+        (retries._FIRST, [""]),
         (f"{asking._POISONED} ORDER BY at, id LIMIT 9", []),
     ]
     for sql, parameters in questions:
@@ -419,4 +468,30 @@ def test_no_question_looks_at_all_notices(ledger: Ledger, tmp_path: Path) -> Non
         scans = [step for step in plan if step.startswith("SCAN") and "USING INDEX" not in step]
         assert [step for step in scans if "json_each" not in step] == [], plan
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan or sql == asking._OVERTAKING, plan
+    connection.close()
+
+
+def test_what_is_asked_of_a_few_notices_looks_at_those_alone(ledger: Ledger, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "ledger.sqlite")
+
+    def some(*values: Any) -> list[str]:
+        return [orjson.dumps(values).decode()]
+
+    questions: list[tuple[str, Any]] = [
+        (f"{asking._SOME_LETTERS} AND n.id IN (SELECT value FROM json_each(?))", some("n")),
+        (asking._WHOLE, some("n")),
+        (asking._OUTCOMES, some(("n", 0, 0))),
+        (retries._DUE, {"partner": "p", "now": 0, "tried": 0, "most": 9}),
+        (noticing.HELD, some("n")),
+        (noticing.HOLD, some(["n", *[None] * 7])),
+        (noticing.HOLDING, []),
+        (noticing.HELD_ABOUT, some(("p", "s", "u"))),
+        (noticing.NOT_TAKEN, some("n")),
+        (projecting.RAISE_RANKS, some(("s", "p", "r"))),
+    ]
+    made = ("json_each", "VIRTUAL TABLE", "(subquery", "SCAN due", "SCAN said", "SCAN wanted", "SCAN ends", "SCAN each")
+    for sql, parameters in questions:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+        scans = [step for step in plan if step.startswith("SCAN") and not any(name in step for name in made)]
+        assert scans == [], plan
     connection.close()

@@ -66,7 +66,7 @@ def asked(reader: LedgerReader, month: Month) -> Iterator[Any]:
         yield reader.listed(Wanted(subject=subject), END, None, 100)
         yield reader.reversed_since([(subject, "purpose-0", True, START)])
     yield reader.notices(sorted(month.issued))
-    yield reader.whole(sorted(month.issued))
+    yield reader.askable(sorted(month.issued))
     yield sorted(map(str, reader.overtaking(sorted(month.issued))))
     yield reader.lag(END, Window.MONTH, tuple(Window))
     yield reader.totals()

@@ -214,6 +214,36 @@ async def test_a_disk_that_is_full_loses_nothing_and_room_heals_it() -> None:
         assert acknowledged == list(range(len(acknowledged)))
 
 
+async def test_a_log_on_a_full_disk_says_that_it_takes_nothing_until_there_is_room() -> None:
+    with mounted("size=4m") as disk, opened(disk / "log.sqlite") as store:
+        await store.append([Record("t", None, bytes(1000))])
+        await store.check_writable()
+        ballast = fill(disk)
+        with pytest.raises(LogUnavailable, match="full"):
+            for _ in range(2000):
+                await store.append([Record("t", None, bytes(20_000))])
+        # However little is asked for, and however often.
+        for _ in range(3):
+            with pytest.raises(LogUnavailable, match="the log did not take the records: the disk is full") as caught:
+                await store.check_writable()
+            assert str(caught.value).count("the log did not take") == 1
+        ballast.unlink()
+        await store.check_writable()
+        await store.append([Record("t", None, bytes(20_000))])
+
+
+async def test_to_ask_whether_a_log_takes_anything_finds_a_full_disk_by_itself_and_changes_nothing() -> None:
+    with mounted("size=4m") as disk, opened(disk / "log.sqlite") as store:
+        await store.append([Record("t", None, b"v")])
+        version = pragma(disk / "log.sqlite", "user_version")
+        fill(disk)
+        with pytest.raises(LogUnavailable, match="the disk is full"):
+            for _ in range(2000):
+                await store.check_writable()
+        assert pragma(disk / "log.sqlite", "user_version") == version
+        assert await store.end_offsets("t") == {TP: 1}
+
+
 def test_a_log_cannot_be_made_on_a_full_disk_and_says_so() -> None:
     with mounted("size=64k") as disk:
         fill(disk)

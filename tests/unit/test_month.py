@@ -35,6 +35,9 @@ class Asked:
         self.partner, self.notice = month.issued[identity]
         self.taken = month.taken.get(identity)
         self.rejected = identity in month.rejected
+        self.held = self.rejected or identity in month.parked
+        #: Does a later one ask its partner for the opposite?
+        self.reversed = False
         self.word: AckStatus | None = None
         self.answered: datetime | None = None
         self.reason: str | None = None
@@ -52,6 +55,8 @@ class Asked:
     def status(self) -> str:
         if self.answered is not None:
             return str(self.word)
+        if self.held and self.reversed:
+            return "cancelled"
         if self.rejected:
             return "undeliverable"
         return str(self.word) if self.word else "delivered" if self.taken else "queued"
@@ -87,6 +92,14 @@ class Model:
         for toggled in month.toggled:
             self._toggle(month, toggled.at, toggled.id, toggled.toggle)
         self.notices = {identity: Asked(month, identity) for identity in month.issued}
+        about: dict[tuple[str, str, str], list[Asked]] = defaultdict(list)
+        for asked in self.notices.values():
+            about[asked.partner, asked.notice.subject, asked.notice.purpose].append(asked)
+        for each in self.notices.values():
+            resumes = each.notice.action is Action.RESUME
+            same = about[each.partner, each.notice.subject, each.notice.purpose]
+            others = [other.notice for other in same if (other.notice.action is Action.RESUME) != resumes]
+            each.reversed = any((other.rank or "") > (each.notice.rank or "") for other in others)
         for said in month.said:
             self.notices[said.notice].hear(said.by, said.at, said.status, said.outcome, said.reason)
 
@@ -149,7 +162,7 @@ def test_exactly_what_had_to_be_asked_was_asked(month: Month, model: Model) -> N
     )
     assert asked == model.expected
     assert set(Action) == {each.action for _, each in month.issued.values()}
-    assert {asked.status for asked in model.notices.values()} == set(NoticeStatus) - {"cancelled"}
+    assert {asked.status for asked in model.notices.values()} == set(NoticeStatus)
 
 
 def test_every_notice_has_become_what_it_has(model: Model, ledger: Ledger) -> None:
@@ -241,8 +254,9 @@ def test_reports_add_up(month: Month, model: Model, ledger: Ledger) -> None:
         mine = model.of(name)
         statuses = Counter("open" if asked.open else asked.status for asked in mine)
         assert totals.all.asked == len(mine)
-        for status in ("completed", "refused", "open", "undeliverable"):
+        for status in ("completed", "refused", "open", "cancelled"):
             assert getattr(totals.all, status) == statuses[status]
+        assert totals.all.undeliverable == sum(asked.status == "undeliverable" for asked in mine)
         assert totals.all.overdue == sum(any(asked.late(END)) for asked in mine)
         assert totals.all.answered_late == sum(
             asked.answered is not None and asked.answered > asked.notice.complete_by for asked in mine

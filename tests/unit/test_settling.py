@@ -42,6 +42,7 @@ from streams.exports import (
 )
 from streams.kinds import Action, Choice
 from streams.manifests import verify, withdrawn
+from streams.ranks import rank_of
 from streams.records import Message, Position, Record, TopicPartition, record
 from streams.topics import DECISIONS, DISCLOSURES, NOTICES
 from streams.witness import Witness
@@ -108,12 +109,15 @@ class Scene:
             [record(topic, Envelope(f"e{self.numbers}-{place}", now, data)) for place, data in enumerate(events)]
         )
 
-    async def chose(self, *subjects: str, choice: Choice = Choice.OPT_OUT, retroactive: bool = True) -> None:
+    async def chose(
+        self, *subjects: str, choice: Choice = Choice.OPT_OUT, retroactive: bool = True, rank: str | None = None
+    ) -> None:
         self.clock.pass_by(1)
         events: list[Data] = []
         for subject in subjects:
             common: dict[str, Any] = {
                 "subject": subject, "purpose": "ai", "toggle_id": "t", "occurred_at": NOON, "accepted_at": self.clock(),
+                "rank": rank,
             }  # fmt: skip
             events.append(ConsentChanged(choice=choice, retroactive=retroactive, **common))
             if retroactive and choice is Choice.OPT_OUT:
@@ -194,6 +198,27 @@ async def test_of_a_purpose_that_needs_a_yes_whoever_did_not_say_it_is_asked_bac
     await scene.handed_over(USERS, regime="opt-in")
     await scene.look()
     assert scene.withdrawn() == [USERS[7], USERS[8], USERS[2000]]
+
+
+def rank(version: int, choice: Choice = Choice.OPT_OUT) -> str:
+    return rank_of(version, NOON, choice, retroactive=True)
+
+
+async def test_a_withdrawal_has_the_rank_of_the_opt_out_that_stands(scene: Scene) -> None:
+    """Whoever never chose has none; nor whoever has opted in by the time that it is asked."""
+    await scene.chose(USERS[1], rank=rank(1))
+    await scene.chose(USERS[1], choice=Choice.OPT_IN, rank=rank(2, Choice.OPT_IN))
+    await scene.chose(USERS[1], USERS[2], rank=rank(3))
+    await scene.handed_over(USERS[:3], regime="opt-in")
+    scene.log.dies_after = 2  # the list and its manifest
+    with pytest.raises(Died):
+        await scene.look()
+    scene.log.dies_after = None
+    assert scene.withdrawn() == USERS[:3]
+    await scene.chose(USERS[2], choice=Choice.OPT_IN, rank=rank(4, Choice.OPT_IN))
+    await scene.look()
+    asked = [each.data for each in scene.requested()]
+    assert [each.rank for each in asked if isinstance(each, DeletionRequested)] == [None, rank(3), None]
 
 
 async def test_an_export_of_nobody_and_one_that_nobody_objects_to_are_settled(scene: Scene) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from cryptography.fernet import Fernet
 
-from agents.faults import Fault
+from agents.faults import NO_DESCRIPTOR, Fault
 from agents.retrying import Attempt
 from agents.webhooks import Answer, HttpSender, ReplyItem
 from gateway import Trial
@@ -38,6 +38,16 @@ def sealed(sealer: Sealer) -> list[dict[str, str]]:
 async def tried(sender: HttpSender, url: str, timeout: float = 5.0, **changes: Any) -> Trial:
     fields = {"url": url, "secrets": sealed(SEALER)} | changes
     return await Trials(sender, SEALER, utc_now, timeout).test(partner(**fields), "msg_1")
+
+
+def test_what_is_our_own_fault_is_not_told_as_the_partners() -> None:
+    failed = Attempt(None, "cannot connect: Too many open files", fault=Fault.CONNECT, ours=NO_DESCRIPTOR)
+    outcome, said = explained(Answer(failed, 1.0), 5.0)
+    assert outcome == "own_fault"
+    assert said == (
+        "Nothing was sent: this host has no file descriptors left (cannot connect: Too many open files).",
+        "That says nothing of the partner. Mend it where this gateway runs, and test again.",
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 100])

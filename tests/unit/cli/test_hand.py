@@ -26,7 +26,7 @@ def asked(service: FakeService) -> list[Any]:
     [
         (["pause", "acme"], {"status": "paused"}, "acme is paused: "),
         (["pause", "acme", "--reason", "r"], {"status": "paused", "status_reason": "r"}, "acme is paused: "),
-        (["resume", "acme"], {"status": "active"}, "acme is active\n"),
+        (["resume", "acme"], {"status": "active"}, "acme is active: what waits for it is tried now\n"),
         (["suspend", "acme", "--reason", "r"], {"status": "suspended", "status_reason": "r"}, "acme is suspended: "),
         (["drain", "acme"], {"draining": True}, "acme is draining: "),
         (["drain", "acme", "--undo"], {"draining": False}, "acme hears of choices again; "),
@@ -47,13 +47,43 @@ def test_who_resumes_a_draining_partner_is_told_that_it_still_is(ask: Run, servi
     draining = ACME | {"draining_since": "2026-01-01T12:00:00Z"}
     service.answers["PATCH", "/v1/partners/acme"] = Answer(200, draining)
     lines = ask("partners", "resume", "acme").out.splitlines()
-    assert lines == ["acme is active", "It is draining since 2026-01-01 12:00:00Z, and hears of no choice made since."]
+    assert lines == [
+        "acme is active: what waits for it is tried now",
+        "It is draining since 2026-01-01 12:00:00Z, and hears of no choice made since.",
+    ]
     assert len(ask("partners", "drain", "acme").out.splitlines()) == 1
 
 
 def test_nobody_is_suspended_without_a_reason(ask: Run, service: FakeService) -> None:
     assert "--reason" in failed(ask("partners", "suspend", "acme"))
     assert service.asked == []
+
+
+# -- tried now
+
+
+@pytest.mark.parametrize(
+    ("waiting", "again", "said"),
+    [
+        (0, None, "nothing waits for acme\n"),
+        (1, None, "acme is tried now: 1 notice waits\n"),
+        (
+            1204,
+            "2026-01-01T13:30:00Z",
+            "acme is tried now: 1,204 notices wait; the next attempt would have been at 2026-01-01 13:30:00Z\n",
+        ),
+    ],
+)
+def test_a_partner_is_tried_now(ask: Run, service: FakeService, waiting: int, again: str | None, said: str) -> None:
+    tried = {"partner": "acme", "waiting": waiting, "next_attempt_at": again}
+    service.answers["POST", "/v1/partners/acme/try"] = Answer(200, tried)
+    assert ask("partners", "try", "acme") == Ran(0, said, "")
+    assert json.loads(ask("partners", "try", "acme", "--json").out) == tried
+
+
+def test_one_that_is_paused_is_not_tried(ask: Run, service: FakeService) -> None:
+    service.next.append(Answer(409, problem("acme is paused, so nothing is sent to it")))
+    assert failed(ask("partners", "try", "acme")) == "acme is paused, so nothing is sent to it"
 
 
 # -- replay
@@ -155,7 +185,8 @@ THEIRS = {
     "action": "erase",
     "refused_at": "2026-01-01T12:00:00Z",
     "detail": "HTTP 422: [red]who\nis that?",
-    "superseded": False,
+    "parked": False,
+    "retry_at": None,
 }
 OURS = {
     "id": "m1",
@@ -172,13 +203,14 @@ def letters(*found: dict[str, Any], following: str | None = None) -> Answer:
 
 
 def test_both_lists_are_shown_and_exit_code_1_says_that_there_is_something(ask: Run, service: FakeService) -> None:
-    service.next.extend([letters(THEIRS, THEIRS | {"notice_id": "n2", "superseded": True}), letters(OURS)])
+    waits = THEIRS | {"notice_id": "n2", "parked": True, "retry_at": "2026-01-01T12:30:00Z"}
+    service.next.extend([letters(THEIRS, waits), letters(OURS)])
     ran = ask("dead-letters", "list")
     assert (ran.code, ran.err) == (1, "")
     first, one, two, second, ours = ran.out.splitlines()
-    assert first.split() == ["notice", "partner", "subject", "action", "refused", "its", "words"]
-    assert one.split(maxsplit=6)[-1] == "HTTP 422: [red]who is that?"
-    assert two.split(maxsplit=6)[-1] == "superseded; HTTP 422: [red]who is that?"
+    assert first.split() == ["notice", "partner", "subject", "action", "since", "tried", "again", "its", "words"]
+    assert one.split(maxsplit=6)[-1] == "never                 HTTP 422: [red]who is that?"
+    assert two.split(maxsplit=6)[-1] == "2026-01-01 12:30:00Z  HTTP 422: [red]who is that?"
     assert second.split() == ["message", "where", "poisoned", "reason"]
     assert ours.split()[:2] == ["m1", "rescind.toggles[3]@7"]
     assert [each.path for each in service.asked] == [
@@ -200,12 +232,10 @@ def test_one_list_of_one_partner_in_pages(ask: Run, service: FakeService) -> Non
     assert ask("dead-letters", "list", "--ours", "--limit", "1").out.splitlines()[-1] == "and more, see --limit"
 
 
-@pytest.mark.parametrize("found", [[], [THEIRS | {"superseded": True}]])
-def test_nothing_to_redrive_is_exit_code_0(ask: Run, service: FakeService, found: list[dict[str, Any]]) -> None:
-    service.next.extend([letters(*found), letters()])
-    ran = ask("dead-letters", "list")
-    assert ran.code == 0
-    assert ran.out.endswith("no message could not be processed\n")
+def test_no_dead_letter_is_exit_code_0(ask: Run, service: FakeService) -> None:
+    service.next.extend([letters(), letters()])
+    out = "partners take what they are asked\nno message could not be processed\n"
+    assert ask("dead-letters", "list") == Ran(0, out, "")
 
 
 def settled(done: int, *skipped: str, following: str | None = None) -> Answer:
@@ -233,7 +263,82 @@ def test_some_are_redriven_and_what_is_left_is_named(ask: Run, service: FakeServ
     assert asked(service) == [{"notice_ids": ["n1", "n2"]}]
     service.next.append(settled(1, "n2"))
     found = json.loads(ask("dead-letters", "redrive", "--theirs", "n1", "n2", "--json").out)
-    assert found == {"done": 1, "skipped": [{"id": "n2", "reason": "no dead letter"}]}
+    assert found == {"done": 1, "skipped": [{"id": "n2", "reason": "no dead letter"}], "issued": [], "outcomes": []}
+
+
+def issued(*notices: str, following: str | None = None) -> Answer:
+    places = [{"notice_id": each, "lane": 0, "offset": 7} for each in notices]
+    return Answer(202, {"done": len(notices), "skipped": [], "issued": places, "next": following})
+
+
+def became(**outcomes: str) -> Answer:
+    words = {"refused": "HTTP 422: who?", "parked": "HTTP 500"}
+    told = [
+        {"notice_id": notice, "outcome": outcome, "words": words.get(outcome), "retry_at": None}
+        for notice, outcome in outcomes.items()
+    ]
+    return Answer(200, {"outcomes": told})
+
+
+REDRIVE = ["dead-letters", "redrive", "--theirs", "n1", "n2"]
+
+
+def test_a_redrive_tells_what_became_of_it(ask: Run, service: FakeService) -> None:
+    service.next.extend([issued("n1", "n2"), became(n1="taken", n2="waiting"), became(n2="taken")])
+    assert ask(*REDRIVE) == Ran(0, "2 redriven, 0 left: 2 taken\n", "")
+    first, second = (each.json["issued"] for each in service.asked[1:])
+    assert [place["notice_id"] for place in first] == ["n1", "n2"]
+    assert second == [{"notice_id": "n2", "lane": 0, "offset": 7}], "what is known is not asked for again"
+    assert {each.path for each in service.asked[1:]} == {"/v1/dead-letters/undeliverable/outcomes"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "err", "in_short"),
+    [
+        ("refused", "n2: refused again: HTTP 422: who?\n", "1 taken, 1 refused again"),
+        ("parked", "n2: not taken, and tried again later: HTTP 500\n", "1 taken, 1 not taken, and tried again later"),
+    ],
+)
+def test_one_that_fails_again_is_exit_code_1(
+    ask: Run, service: FakeService, outcome: str, err: str, in_short: str
+) -> None:
+    service.next.extend([issued("n1", "n2"), became(n1="taken", n2=outcome)])
+    assert ask(*REDRIVE) == Ran(1, f"2 redriven, 0 left: {in_short}\n", err)
+    service.next.extend([issued("n1", "n2"), became(n1="taken", n2=outcome)])
+    found = json.loads(ask(*REDRIVE, "--json").out)
+    assert [each["outcome"] for each in found["outcomes"]] == ["taken", outcome]
+    assert [each["notice_id"] for each in found["issued"]] == ["n1", "n2"]
+
+
+def test_one_that_is_cancelled_meanwhile_did_not_fail(ask: Run, service: FakeService) -> None:
+    service.next.extend([issued("n1", "n2"), became(n1="taken", n2="cancelled")])
+    assert ask(*REDRIVE) == Ran(0, "2 redriven, 0 left: 1 taken, 1 cancelled meanwhile\n", "")
+
+
+def test_nobody_waits_for_ever_and_what_is_not_known_is_no_success(ask: Run, service: FakeService) -> None:
+    service.next.extend([issued("n1", "n2"), became(n1="taken", n2="waiting")])
+    assert ask(*REDRIVE, "--wait", "0") == Ran(1, "2 redriven, 0 left: 1 taken, 1 still waiting\n", "")
+    assert len(service.asked) == 2
+
+
+def test_who_does_not_want_to_wait_does_not(ask: Run, service: FakeService) -> None:
+    service.next.append(issued("n1", "n2"))
+    assert ask(*REDRIVE, "--no-wait") == Ran(0, "2 redriven, 0 left\n", "")
+    assert len(service.asked) == 1
+
+
+def test_theirs_are_discarded_with_a_reason(ask: Run, service: FakeService) -> None:
+    service.next.extend([settled(2), settled(1000, following="c1"), settled(7)])
+    named = ["dead-letters", "discard", "--theirs", "n1", "n2", "--reason", "gone"]
+    assert ask(*named) == Ran(0, "2 discarded, 0 left\n", "")
+    every = ["dead-letters", "discard", "--theirs", "--all", "--partner", "acme", "--reason", "gone"]
+    assert ask(*every) == Ran(0, "1,007 discarded, 0 left\n", "")
+    assert asked(service) == [
+        {"notice_ids": ["n1", "n2"], "reason": "gone"},
+        {"all": True, "partner": "acme", "reason": "gone"},
+        {"all": True, "partner": "acme", "reason": "gone", "after": "c1"},
+    ]
+    assert {each.path for each in service.asked} == {"/v1/dead-letters/undeliverable/discard"}
 
 
 def test_ours_are_redriven_and_discarded(ask: Run, service: FakeService) -> None:
@@ -261,6 +366,10 @@ def test_ours_are_redriven_and_discarded(ask: Run, service: FakeService) -> None
         (["redrive", "--ours", "--all", "--partner", "acme"], "which needs it"),
         (["redrive", "--theirs", "n1", "--partner", "acme"], "which needs it"),
         (["discard"], "or say --all"),
+        (["discard", "--theirs", "n1"], "which needs one"),
+        (["discard", "m1", "--reason", "r"], "which needs one"),
+        (["discard", "--theirs", "--all", "--reason", "r"], "which needs it"),
+        (["discard", "--theirs", "--ours", "n1", "--reason", "r"], "either --theirs or --ours"),
         (["list", "--limit", "0"], "--limit"),
     ],
 )

@@ -9,25 +9,28 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import dead_letters
-from ledger import NoticeStatus
+from gateway import dead_letters, undeliverable
+from ledger import Cancelled, NoticeStatus
 from ledger import again as asking
 from streams.cloudevents import STRUCTURED_HEADERS, Envelope, encode
 from streams.events import (
     Act,
+    BatchDelivered,
     ConsentChanged,
     ConsentToggled,
     Data,
     DeletionRequested,
+    Failing,
     MessagePoisoned,
     Notice,
+    NoticeParked,
     NoticesIssued,
     NoticeUndeliverable,
     OperatorActed,
 )
 from streams.kinds import Action, Choice
 from streams.records import Record
-from streams.topics import ACTIONS, DECISIONS, NOTICES, PARTNERS, POISONED, TOGGLES, UNDELIVERABLE
+from streams.topics import ACTIONS, DECISIONS, DELIVERIES, NOTICES, PARTNERS, POISONED, TOGGLES, UNDELIVERABLE
 from tests.unit.gateway.harness import NOON, Gateway, at, problem
 
 THEIRS, OURS = "/v1/dead-letters/undeliverable", "/v1/dead-letters/poisoned"
@@ -96,7 +99,9 @@ async def test_what_a_partner_refuses_is_listed_with_its_words(gateway: Gateway)
                 "refused_at": "2026-01-01T12:00:00Z",
                 "issued_at": "2026-01-01T12:00:00Z",
                 "complete_by": "2026-01-01T13:00:00Z",
-                "superseded": False,
+                "parked": False,
+                "retry_at": None,
+                "attempts": None,
             }
         ],
         "next": None,
@@ -119,11 +124,13 @@ async def test_pages_and_one_partners(gateway: Gateway) -> None:
 async def test_a_redriven_notice_is_in_its_lane_again_and_off_the_list(gateway: Gateway) -> None:
     refused(gateway, 1, 2)
     answer = await redriven(gateway, THEIRS, {"notice_ids": ["n-acme-1"]})
-    assert answer == {"id": "id-1", "done": 1, "skipped": [], "next": None}
+    issued = [{"notice_id": "n-acme-1", "lane": 0, "offset": 1}]
+    assert answer == {"id": "id-1", "done": 1, "skipped": [], "next": None, "issued": issued}
     (pack,) = reissued(gateway)
     assert [notice.id for notice in pack.notices] == ["n-acme-1"]
     assert pack.again is not None
     assert pack.again.how == "redrive"
+    assert pack.checked == 1, "what stands in the lane from there on the ledger had not read yet"
     assert [letter["notice_id"] for letter in (await get(gateway, THEIRS))["dead_letters"]] == ["n-acme-2"]
     assert gateway.ledger.notices(["n-acme-1"])["n-acme-1"].status is NoticeStatus.QUEUED
     (act,) = acts(gateway)
@@ -140,7 +147,7 @@ async def test_one_that_is_refused_once_more_is_back_on_the_list(gateway: Gatewa
 
 
 async def test_all_of_a_partner_are_redriven_in_pages(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "MOST", 2)
+    monkeypatch.setattr(undeliverable, "MOST", 2)
     refused(gateway, 1, 2, 3, 4, 5)
     refused(gateway, 1, partner="zeta", lane=1)
     answers = [await redriven(gateway, THEIRS, {"partner": "acme", "all": True})]
@@ -154,25 +161,141 @@ async def test_all_of_a_partner_are_redriven_in_pages(gateway: Gateway, monkeypa
     assert [letter["partner"] for letter in (await get(gateway, THEIRS))["dead_letters"]] == ["zeta"]
 
 
-async def test_what_cannot_be_redriven_is_named_with_the_reason(gateway: Gateway) -> None:
-    refused(gateway, 1, 2)
-    gateway.issued(3)
+def opt_back_in(gateway: Gateway, number: int) -> None:
     newer = Notice(
-        id="n-acme-9", cause_id="c", toggle_id="t", action=Action.RESUME, subject="user:1", purpose="ai-training",
-        occurred_at=NOON, issued_at=NOON, receive_by=at(10), complete_by=at(60),
+        id="n-acme-9", cause_id="c", toggle_id="t", action=Action.RESUME, subject=f"user:{number}",
+        purpose="ai-training", occurred_at=NOON, issued_at=NOON, receive_by=at(10), complete_by=at(60),
     )  # fmt: skip
     gateway.happened(NOTICES.name, "pack-9", NoticesIssued(partner="acme", lane=0, notices=(newer,)), 0)
-    assert [each["superseded"] for each in (await get(gateway, THEIRS))["dead_letters"]] == [True, False]
+
+
+async def test_what_cannot_be_redriven_is_named_with_the_reason(gateway: Gateway) -> None:
+    """What the user reversed is closed, and no dead letter any more."""
+    refused(gateway, 1, 2)
+    gateway.issued(3)
+    opt_back_in(gateway, 1)
+    assert [each["notice_id"] for each in (await get(gateway, THEIRS))["dead_letters"]] == ["n-acme-2"]
     answer = await redriven(gateway, THEIRS, {"notice_ids": [f"n-acme-{number}" for number in (1, 2, 3, 4)]})
     assert answer["done"] == 1
-    assert answer["skipped"] == [
-        {"id": "n-acme-3", "reason": "no dead letter"},
-        {"id": "n-acme-4", "reason": "no dead letter"},
-        {"id": "n-acme-1", "reason": "a later notice asks for the opposite"},
-    ]
+    assert answer["skipped"] == [{"id": f"n-acme-{number}", "reason": "no dead letter"} for number in (1, 3, 4)]
     answer = await redriven(gateway, THEIRS, {"partner": "acme", "all": True})
-    assert (answer["done"], len(answer["skipped"]), answer["next"]) == (0, 1, None)
+    assert (answer["done"], answer["skipped"], answer["next"]) == (0, [], None)
     assert len(reissued(gateway)) == len(acts(gateway)) == 1
+    row = gateway.ledger.notices(["n-acme-1"])["n-acme-1"]
+    assert (row.status, row.cancelled_because) == (NoticeStatus.CANCELLED, Cancelled.REVERSED)
+
+
+async def test_what_is_reversed_while_it_is_redriven_stays_where_it_is(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(gateway, 1, 2)
+    find = gateway.ledger.refused_ones
+
+    def meanwhile(ids: Any) -> Any:
+        found = find(ids)
+        opt_back_in(gateway, 1)
+        return found
+
+    monkeypatch.setattr(gateway.ledger, "refused_ones", meanwhile)
+    answer = await redriven(gateway, THEIRS, {"notice_ids": ["n-acme-1", "n-acme-2"]})
+    assert answer["skipped"] == [{"id": "n-acme-1", "reason": "a later notice asks for the opposite"}]
+    assert [notice.id for pack in reissued(gateway) for notice in pack.notices] == ["n-acme-2"]
+    assert [act.details for act in acts(gateway)] == [{"undeliverable": ["n-acme-2"]}]
+
+
+def park(gateway: Gateway, number: int, offset: int) -> None:
+    data = NoticeParked(
+        partner="acme", lane=0, offset=offset, notice_id=f"n-acme-{number}", subject=f"user:{number}",
+        detail="no answer in 15 s", failing=Failing(lane=0, offset=0, failures=4, refusals=0, others_taken=True),
+        parked_at=gateway.clock.now, retry_at=at(30),
+    )  # fmt: skip
+    gateway.happened(UNDELIVERABLE.name, f"parked-{number}-{offset}", data)
+
+
+async def test_a_parked_one_is_listed_with_when_it_is_tried_again(gateway: Gateway) -> None:
+    gateway.registered()
+    gateway.issued(1)
+    park(gateway, 1, 0)
+    (letter,) = (await get(gateway, THEIRS))["dead_letters"]
+    assert (letter["parked"], letter["retry_at"], letter["attempts"]) == (True, "2026-01-01T12:30:00Z", 4)
+    assert (letter["status_code"], letter["detail"]) == (None, "no answer in 15 s")
+    (row,) = (await get(gateway, "/v1/notices", status="open"))["notices"]
+    assert (row["status"], row["parked"], row["retry_at"]) == ("queued", True, "2026-01-01T12:30:00Z")
+    assert row["last_words"] == "no answer in 15 s"
+    assert (await redriven(gateway, THEIRS, {"notice_ids": ["n-acme-1"]}))["done"] == 1
+    assert (await get(gateway, THEIRS))["dead_letters"] == []
+
+
+async def outcomes(gateway: Gateway, issued: Any) -> list[tuple[str, str, str | None]]:
+    answer = await post(gateway, f"{THEIRS}/outcomes", {"issued": issued})
+    assert answer.status_code == 200, answer.text
+    return [(each["notice_id"], each["outcome"], each["words"]) for each in answer.json()["outcomes"]]
+
+
+async def test_a_redrive_tells_where_to_ask_what_became_of_it(gateway: Gateway) -> None:
+    refused(gateway, 1, 2, 3)
+    named = {"notice_ids": ["n-acme-1", "n-acme-2", "n-acme-3"]}
+    issued = (await redriven(gateway, THEIRS, named))["issued"]
+    assert {each[1] for each in await outcomes(gateway, issued)} == {"waiting"}
+    (place,) = {each["offset"] for each in issued}
+    refuse(gateway, 1, place)
+    park(gateway, 2, place)
+    data = BatchDelivered(
+        partner="acme", lane=0, first_offset=place, last_offset=place, notices=3, webhook_id="m", attempt=1,
+        status_code=200, duration_ms=1, delivered_at=NOON, undelivered=("n-acme-1", "n-acme-2"),
+    )  # fmt: skip
+    gateway.happened(DELIVERIES.name, "taken", data)
+    assert await outcomes(gateway, issued) == [
+        ("n-acme-1", "refused", "HTTP 422: who is user:1?"),
+        ("n-acme-2", "parked", "no answer in 15 s"),
+        ("n-acme-3", "taken", None),
+    ]
+    assert await outcomes(gateway, [{"notice_id": "n-acme-9", "lane": 0, "offset": 0}]) == []
+
+
+@pytest.mark.parametrize("body", [{}, {"issued": []}, {"issued": [{"notice_id": "n"}]}, {"ids": ["n"]}, []])
+async def test_a_wrong_question_for_outcomes_is_422(gateway: Gateway, body: Any) -> None:
+    problem(await post(gateway, f"{THEIRS}/outcomes", body), 422)
+
+
+async def test_a_discarded_one_is_cancelled_and_the_reason_is_on_the_record(gateway: Gateway) -> None:
+    refused(gateway, 1, 2)
+    answer = await post(gateway, f"{THEIRS}/discard", {"notice_ids": ["n-acme-1", "n-acme-9"], "reason": " gone "})
+    assert (answer.status_code, answer.json()["done"]) == (202, 1)
+    assert answer.json()["skipped"] == [{"id": "n-acme-9", "reason": "no dead letter"}]
+    (act,) = acts(gateway)
+    assert (act.act, act.partner, act.notices, act.reason) == (Act.DISCARD, "acme", ("n-acme-1",), "gone")
+    row = gateway.ledger.notices(["n-acme-1"])["n-acme-1"]
+    assert (row.status, row.cancelled_because) == (NoticeStatus.CANCELLED, Cancelled.DISCARDED)
+    assert [each["notice_id"] for each in (await get(gateway, THEIRS))["dead_letters"]] == ["n-acme-2"]
+    done = (await get(gateway, "/v1/actions"))["actions"]
+    assert [each["details"]["reason"] for each in done] == ["gone"]
+    last = gateway.ledger.timeline("user:1")[-1]
+    assert (last.kind, last.summary) == ("discarded", f"The notice is discarded by {act.by.words}: gone")
+
+
+async def test_all_of_a_partner_are_discarded_in_pages(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undeliverable, "MOST", 2)
+    refused(gateway, 1, 2, 3)
+    refused(gateway, 1, partner="zeta", lane=1)
+    body: dict[str, Any] = {"partner": "acme", "all": True, "reason": "the contract ended"}
+    done = list[int]()
+    while body.get("after", "") is not None:
+        answer = await post(gateway, f"{THEIRS}/discard", body)
+        assert answer.status_code == 202, answer.text
+        done.append(answer.json()["done"])
+        body["after"] = answer.json()["next"]
+    assert done == [2, 1]
+    assert [letter["partner"] for letter in (await get(gateway, THEIRS))["dead_letters"]] == ["zeta"]
+    assert reissued(gateway) == []
+
+
+@pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501, 7])
+async def test_nothing_is_discarded_without_a_reason(gateway: Gateway, reason: Any) -> None:
+    refused(gateway, 1)
+    body = {"notice_ids": ["n-acme-1"]} | ({} if reason is None else {"reason": reason})
+    problem(await post(gateway, f"{THEIRS}/discard", body), 422)
+    assert acts(gateway) == []
 
 
 async def test_a_redrive_that_fails_half_way_is_repeated_under_the_same_ids(gateway: Gateway) -> None:
@@ -306,6 +429,7 @@ async def test_what_comes_back_at_once_is_not_taken_again_and_again(
 ) -> None:
     """Else whoever asks for all, page by page, would go on for ever."""
     monkeypatch.setattr(dead_letters, "MOST", 1)
+    monkeypatch.setattr(undeliverable, "MOST", 1)
     refused(gateway, 1, 2)
     for number in (1, 2):
         poison(gateway, f"m{number}", b"{")

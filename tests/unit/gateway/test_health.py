@@ -11,6 +11,7 @@ import pytest
 from gateway import Readiness, create_health_app
 from gateway import health as health_module
 from ledger import LedgerReader
+from streams.errors import LogUnavailable
 from tests.unit.gateway.harness import Gateway, gateway_in, problem
 
 
@@ -51,6 +52,27 @@ async def test_a_gateway_whose_log_is_away_is_not_ready(gateway: Gateway) -> Non
     assert (await gateway.http.get("/health/ready")).status_code == 200
 
 
+async def test_a_gateway_whose_log_takes_nothing_is_not_ready_and_says_why(tmp_path: Path) -> None:
+    full = ["the log did not take the records: the disk is full"]
+
+    async def check() -> None:
+        if full:
+            raise LogUnavailable(full[0])
+
+    async with gateway_in(tmp_path, check_log=check) as gateway:
+        found = problem(await gateway.http.get("/health/ready"), 503, "not-ready")
+        assert found["detail"] == full[0]
+        full.clear()
+        assert (await gateway.http.get("/health/ready")).json() == {"status": "ready"}
+
+
+async def test_what_is_in_the_way_of_webhooks_is_noted_and_toggles_are_taken(gateway: Gateway) -> None:
+    gateway.readiness[0] = Readiness(ready=True, notes=("this host has no file descriptors left",))
+    answer = await gateway.http.get("/health/ready")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "notes": ["this host has no file descriptors left"]}
+
+
 async def test_whoever_asks_for_health_does_not_wait_for_a_log_that_hangs(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +90,18 @@ async def test_without_a_ledger_it_is_ready_for_toggles_and_says_what_it_cannot(
         (note,) = answer.json()["notes"]
         assert note.startswith(f"there is no ledger {tmp_path}/nothing.sqlite yet")
         assert note.endswith("toggles are accepted, and questions are not answered")
+
+
+async def test_a_process_without_a_gateway_whose_log_takes_nothing_is_not_ready() -> None:
+    async def check() -> None:
+        raise LogUnavailable("the disk is full")
+
+    transport = httpx.ASGITransport(create_health_app(lambda: Readiness(ready=True, notes=("a note",)), check))
+    async with httpx.AsyncClient(transport=transport, base_url="http://worker.test") as http:
+        assert problem(await http.get("/health/ready"), 503, "not-ready")["detail"] == "the disk is full"
+    transport = httpx.ASGITransport(create_health_app(lambda: Readiness(ready=True, notes=("a note",))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://worker.test") as http:
+        assert (await http.get("/health/ready")).json() == {"status": "ready", "notes": ["a note"]}
 
 
 async def test_a_process_without_a_gateway_answers_for_its_health_and_nothing_else() -> None:

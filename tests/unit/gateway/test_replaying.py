@@ -117,7 +117,7 @@ async def test_one_that_was_interrupted_is_repeated_under_the_same_ids(
         gateway.issued(number)
     left = [1]
 
-    async def end_soon(*given: Any) -> int:
+    async def end_soon(*given: Any) -> reissuing.Reissued:
         gateway.log.failing = not left
         left.clear()
         return await reissuing.issue_again(*given)

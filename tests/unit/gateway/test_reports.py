@@ -22,15 +22,18 @@ from ledger.views import OPEN
 from streams.events import (
     Acknowledged,
     AckStatus,
+    Act,
+    Actor,
     BatchDelivered,
     Notice,
     NoticesIssued,
     NoticeUndeliverable,
+    OperatorActed,
     Outcome,
     RefusalReason,
 )
 from streams.kinds import Action
-from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, NOTICES, UNDELIVERABLE
+from streams.topics import ACKNOWLEDGEMENTS, ACTIONS, DELIVERIES, NOTICES, UNDELIVERABLE
 from tests.unit.gateway.harness import NOON, Gateway, at, gateway_in, problem
 from tests.unit.gateway.pages import Outline
 
@@ -79,6 +82,14 @@ def refuse(gateway: Gateway, number: int, minutes: float) -> None:
     gateway.happened(UNDELIVERABLE.name, f"refused-{number}", data)
 
 
+def give_up(gateway: Gateway, number: int, minutes: float) -> None:
+    by = Actor(key="k1", role="operator", label="on call")
+    data = OperatorActed(
+        act=Act.DISCARD, by=by, partner="acme", notices=(f"n-{number}",), reason="<b>gone</b>", acted_at=at(minutes)
+    )
+    gateway.happened(ACTIONS.name, f"discarded-{number}", data)
+
+
 def busy_month(gateway: Gateway, size: int = 200, seed: int = 1) -> None:
     """What may become of a notice, in a month of a partner, as of its last day."""
     chance = random.Random(seed)
@@ -88,8 +99,10 @@ def busy_month(gateway: Gateway, size: int = 200, seed: int = 1) -> None:
         action = chance.choice([Action.ERASE, Action.ERASE, Action.STOP, Action.RESUME])
         ask(gateway, number, asked, action)
         fate = chance.random()
-        if fate < 0.03:
+        if fate < 0.04:
             refuse(gateway, number, asked + 5)
+            if fate < 0.01:
+                give_up(gateway, number, asked + DAY)
         elif fate < 0.95:
             taken = asked + chance.choice([3, 90, 1.2 * DAY])
             take(gateway, number, taken)
@@ -111,12 +124,19 @@ async def report(gateway: Gateway, **query: Any) -> dict[str, Any]:
     return found
 
 
+#: What a notice is; all else is of these.
+CLOSED_OR_OPEN = ("completed", "refused", "open", "cancelled")
+
+
 def sums(rows: list[dict[str, Any]]) -> dict[str, int]:
     """Counted again, from the rows alone."""
     statuses = Counter("open" if row["status"] in OPEN else row["status"] for row in rows)
     late = {name: sum(row[name] for row in rows) for name in ("overdue", "received_late", "answered_late")}
-    names = ("completed", "refused", "open", "cancelled", "undeliverable")
-    return {"asked": len(rows)} | {name: statuses[name] for name in names} | late
+    these = {
+        "undeliverable": sum(row["status"] == "undeliverable" for row in rows),
+        "discarded": sum(row["cancelled_because"] == "discarded" for row in rows),
+    }
+    return {"asked": len(rows)} | {name: statuses[name] for name in CLOSED_OR_OPEN} | these | late
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -136,8 +156,7 @@ async def test_totals_are_the_sums_of_the_rows_and_add_up(
         assert rows == sorted(rows, key=lambda row: (row["action"], row["issued_at"]))
         every = totals["all"]
         assert every == sums(rows)
-        names = ("completed", "refused", "open", "cancelled", "undeliverable")
-        assert every["asked"] == sum(every[name] for name in names)
+        assert every["asked"] == sum(every[name] for name in CLOSED_OR_OPEN)
         for action, of_it in totals["actions"].items():
             assert of_it == sums([row for row in rows if row["action"] == action])
         assert totals["outcomes"] == Counter(row["outcome"] for row in rows if row["status"] == "completed")
@@ -151,6 +170,8 @@ async def test_totals_are_the_sums_of_the_rows_and_add_up(
         assert orjson.loads(orjson.dumps(summary.totals, option=orjson.OPT_NON_STR_KEYS)) == totals
         for name in ("overdue", "answered_late"):
             assert [row.notice.id for row in getattr(summary, name)] == [row["notice"] for row in rows if row[name]]
+        gone = [(row["notice"], row["words"]) for row in rows if row["cancelled_because"] == "discarded"]
+        assert [(row.notice.id, row.words) for row in summary.discarded] == gone
         for status, spelt_out in (("refused", summary.refused), ("undeliverable", summary.undeliverable)):
             expected = [(row["notice"], row["words"]) for row in rows if row["status"] == status]
             assert [(row.notice.id, row.words) for row in spelt_out] == expected
@@ -215,8 +236,11 @@ async def test_the_page_is_a_whole_document_in_which_nothing_of_others_acts(gate
     every = (await report(gateway))["totals"]["all"]
     assert (
         f"{every['asked']} asked = {every['completed']} completed + {every['refused']} refused + {every['open']} open"
-        f" + {every['cancelled']} cancelled + {every['undeliverable']} undeliverable."
+        f" + {every['cancelled']} cancelled."
     ) in text
+    assert f"{every['overdue']} of the open ones are overdue, {every['undeliverable']} undeliverable." in text
+    assert every["undeliverable"] > every["discarded"] > 0
+    assert "discarded by " in text
 
 
 async def test_the_page_spells_out_so_many_and_says_that_there_are_more(

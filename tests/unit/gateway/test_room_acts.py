@@ -92,6 +92,29 @@ async def test_pause_and_resume_ask_first_and_say_who_did_it(gateway: Gateway, o
     ]
 
 
+async def test_a_partner_is_tried_now_from_its_page_and_from_the_board(gateway: Gateway, operator: Operator) -> None:
+    gateway.issued(1)
+    for attempt in range(3):
+        failed(gateway, attempt=attempt + 1)
+    asked = await operator.post(f"{PARTNER}/try")
+    assert "Try ACME now?" in asked.text
+    answer = await operator.sure(f"{PARTNER}/try")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PARTNER}?said=tried")
+    page = await operator.get(answer.headers["location"])
+    assert "What waits is tried now." in page.words
+    assert "try operator" in page.words
+    assert [(act.act, act.partner) for act in acts(gateway)] == [(Act.TRY, "acme")]
+    board = (await gateway.http.get("/dashboard")).text
+    assert 'form="act" formaction="/dashboard/partners/acme/try" aria-label="Try now: ACME"' in board
+    assert re.search(r'<form id="act" method="post"><input type="hidden" name="token"', board)
+
+
+async def test_one_that_is_paused_cannot_be_tried(gateway: Gateway, operator: Operator) -> None:
+    await operator.sure(f"{PARTNER}/pause")
+    assert "/try" not in (await gateway.http.get(PARTNER)).text
+    problem(await operator.post(f"{PARTNER}/try", confirmed="yes"), 409, "not-active")
+
+
 async def test_a_test_event_is_explained(gateway: Gateway, operator: Operator) -> None:
     page = Outline((await operator.sure(f"{PARTNER}/test")).text)
     assert "A notice would have been taken" in page.words
@@ -229,7 +252,25 @@ async def test_theirs_are_redriven_by_choice_or_all_of_a_partner(gateway: Gatewa
     answer = await operator.sure("/dashboard/dead-letters/theirs/redrive", all="acme", id="r2")
     assert "2 are tried once more." in answer.text
     assert [act.act for act in acts(gateway)] == [Act.REDRIVE, Act.REDRIVE]
-    assert "No partner refuses anything for good" in (await operator.get("/dashboard/dead-letters")).words
+    assert "Partners take what they are asked." in (await operator.get("/dashboard/dead-letters")).words
+
+
+async def test_theirs_are_discarded_with_a_reason(gateway: Gateway, operator: Operator) -> None:
+    refused(gateway, 1, 2, 3)
+    path = "/dashboard/dead-letters/theirs/discard"
+    for reason in ({}, {"reason": "  "}):
+        answer = await operator.post(path, chosen="n-acme-1", confirmed="yes", **reason)
+        assert "A reason is missing" in answer.text
+    assert acts(gateway) == []
+    answer = await operator.sure(path, chosen=["n-acme-1"], reason="gone", id="d1")
+    assert "1 is discarded." in answer.text
+    answer = await operator.sure(path, all="acme", reason="the contract ended", id="d2")
+    assert "2 are discarded." in answer.text
+    assert [(act.act, act.reason) for act in acts(gateway)] == [
+        (Act.DISCARD, "gone"),
+        (Act.DISCARD, "the contract ended"),
+    ]
+    assert "Partners take what they are asked." in (await operator.get("/dashboard/dead-letters")).words
 
 
 async def test_ours_are_redriven_or_discarded(gateway: Gateway, operator: Operator) -> None:
@@ -243,10 +284,8 @@ async def test_ours_are_redriven_or_discarded(gateway: Gateway, operator: Operat
 
 
 async def test_nothing_chosen_is_said(gateway: Gateway, operator: Operator) -> None:
-    for path in ("theirs/redrive", "ours/redrive", "ours/discard"):
+    for path in ("theirs/redrive", "theirs/discard", "ours/redrive", "ours/discard"):
         assert "Nothing was chosen" in (await operator.post(f"/dashboard/dead-letters/{path}", confirmed="yes")).text
-    answer = await operator.post("/dashboard/dead-letters/theirs/discard", chosen="n-acme-1", confirmed="yes")
-    assert "Only ours can be discarded" in answer.text
     assert acts(gateway) == []
 
 

@@ -237,7 +237,7 @@ async def test_without_a_script_all_of_it_works(house: House) -> None:
         assert await page.locator("noscript").count() == 2
         await page.get_by_role("link", name="Fathom Models").click()
         await page.get_by_role("button", name="Resume").click()
-        await page.get_by_text("Resume Fathom Models? What waits for it goes out at once.").wait_for()
+        await page.get_by_text("Resume Fathom Models? What waits for it is tried at once.").wait_for()
         await page.get_by_role("button", name="Resume").click()
         await page.get_by_text("Resumed.").wait_for()
         await page.get_by_role("button", name="Pause").click()

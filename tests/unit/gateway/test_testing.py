@@ -23,14 +23,14 @@ async def test_what_came_of_it_is_told(gateway: Gateway) -> None:
     assert body == {
         "ok": True,
         "outcome": "accepted",
-        "explanation": ["It takes it."],
+        "explanation": ["It takes it.", "What waits for it, if anything does, is tried now."],
         "status": 200,
         "duration_ms": 1.5,
         "address": "192.0.2.1:443",
         "acknowledgements": 0,
         "reply": "",
     }
-    assert not [item for item in gateway.log.records if item.topic != "rescind.partners"], "it leaves no trace"
+    assert {item.key for item in gateway.log.records} == {b"acme", b"acme/tried"}
 
 
 async def test_each_has_a_webhook_id_of_its_own(gateway: Gateway) -> None:
