@@ -150,9 +150,9 @@ class Notices:
         rows: dict[str, tuple[Any, ...]] = {}
         places: dict[_Place, tuple[Any, ...]] = {}
         hours: dict[tuple[str, int, int], tuple[int, int]] = {}
-        margins: dict[tuple[str, Action], tuple[int, int]] = {}
         about: set[tuple[str, str, str]] = set()
         holding = set(select(self._connection, HOLDING))
+        margins: dict[tuple[str, Action], tuple[int, int]] = {}
         for entry, envelope, data in items:
             pack = list(_notice_rows(self._veil, entry, data))
             if data.partner in holding:
