@@ -11,6 +11,7 @@ import orjson
 from sqlite_utils import Database
 
 from ledger.lag import Window, percentiles
+from ledger.partner_state import AnswerFigures
 from ledger.rows import listed
 from ledger.views import WindowLag
 from streams.kinds import Action
@@ -59,6 +60,8 @@ class Within:
 
     every: WindowLag
     kinds: tuple[WindowLag, ...]
+    #: Of the actions that were answered late, or refused.
+    answers: tuple[AnswerFigures, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,9 @@ class Flows:
         for partner, holding in stale.items():
             kinds = tuple(of or _kind(window, read[partner, kind]) for of, kind in zip(holding, ACTIONS, strict=True))
             found[partner] = Within(
-                _window_lag(window, _joined([of.flow for of in kinds])), tuple(of.lag for of in kinds)
+                _window_lag(window, _joined([of.flow for of in kinds])),
+                tuple(of.lag for of in kinds),
+                _figures(kinds),
             )
             self._known[partner, window] = _Known(partners[partner], first, kinds, found[partner])
         return found
@@ -176,6 +181,16 @@ def _window_lag(window: Window, flow: _Flow) -> WindowLag:
         answers_per_hour=round(answered / hours, 3),
         receive_lag=percentiles(flow.receive),
         complete_lag=percentiles(flow.complete),
+    )
+
+
+def _figures(kinds: Iterable[_Kind]) -> tuple[AnswerFigures, ...]:
+    return tuple(
+        [
+            AnswerFigures(action, kind.lag.answered, kind.lag.late, kind.lag.refused, kind.lag.late_or_refused)
+            for action, kind in zip(ACTIONS, kinds, strict=True)
+            if kind.lag.late_or_refused
+        ]
     )
 
 

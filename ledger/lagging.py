@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from ledger.flows import ACTIONS, Flows, Within, changes_of
 from ledger.lag import Window
-from ledger.partner_state import AnswerFigures, Assessment, Health, state_of
+from ledger.partner_state import Assessment, Health, state_of
 from ledger.rows import listed
 from ledger.standing import Owing, Standing, Standings
 from ledger.times import maybe_moment
@@ -130,7 +130,7 @@ def _assessed(
         Health(
             status=registered.status,
             open=every.open,
-            backlog=every.backlog,
+            waiting=every.waiting,
             undeliverable=every.undeliverable,
             parked=every.parked,
             oldest_open_at=every.oldest_open,
@@ -138,20 +138,11 @@ def _assessed(
             consecutive_failures=health["consecutive_failures"] or 0,
             last_success_at=maybe_moment(health["last_success_at"]),
             clocks=every.clocks,
-            answers=_answers(day) if day.every.late_or_refused else (),
+            answers=day.answers,
             arrived=(hour.every.arrived, day.every.arrived),
             answered=(hour.every.answered, day.every.answered),
         ),
         now,
-    )
-
-
-def _answers(day: Within) -> tuple[AnswerFigures, ...]:
-    return tuple(
-        [
-            AnswerFigures(action, lag.answered, lag.late, lag.refused, lag.late_or_refused)
-            for action, lag in zip(ACTIONS, day.kinds, strict=True)
-        ]
     )
 
 

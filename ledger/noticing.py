@@ -389,8 +389,10 @@ def _widen(
 ) -> None:
     """Note how long before their deadlines a pack's notices come at risk, where it is longer than known."""
     for notice, row in zip(data.notices, rows, strict=True):
-        issued_at, receive_by, complete_by, _, extended = row[10:15]
-        found = risk_margins(notice.watch, issued_at, receive_by, max(complete_by, extended or complete_by))
+        issued_at, receive_by, complete_by = row[10:13]
+        if notice.extended_complete_by is not None:
+            complete_by = max(complete_by, micros(notice.extended_complete_by))
+        found = risk_margins(notice.watch, issued_at, receive_by, complete_by)
         known = margins.get((data.partner, notice.action), (0, 0))
         margins[data.partner, notice.action] = max(found[0], known[0]), max(found[1], known[1])
 

@@ -76,13 +76,13 @@ class AnswerFigures:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the state is judged by. `backlog` counts what waits for a first delivery, without what is parked or
+    """What the state is judged by. `waiting` counts what waits for its first delivery, without what is parked or
     undeliverable; `oldest_queued_at` is when the oldest of that was issued. `arrived` and `answered` are how many
     notices, over the last hour and the last day."""
 
     status: PartnerStatus = PartnerStatus.ACTIVE
     open: int = 0
-    backlog: int = 0
+    waiting: int = 0
     undeliverable: int = 0
     parked: int = 0
     oldest_open_at: datetime | None = None
@@ -111,8 +111,8 @@ def state_of(health: Health, now: datetime) -> Assessment:
 def _stop(health: Health, now: datetime) -> Iterator[str]:
     if health.status is not PartnerStatus.ACTIVE and health.open:
         yield f"{_are(health.open)} open, and it is {health.status}"
-    if health.backlog and health.consecutive_failures > 1:
-        yield f"{health.consecutive_failures} attempts in a row failed, and {_wait(health.backlog)}"
+    if health.waiting and health.consecutive_failures > 1:
+        yield f"{health.consecutive_failures} attempts in a row failed, and {_wait(health.waiting)}"
 
 
 def _stall(health: Health, now: datetime) -> Iterator[str]:
@@ -120,10 +120,8 @@ def _stall(health: Health, now: datetime) -> Iterator[str]:
         if not _moves(each, now):
             last = _words(_patience(each))
             yield f"{_past(each)}, and no overdue one was {_DONE[each.clock]} in the last {last}"
-    hour_ago = now - _HOUR
-    taken = health.last_success_at is not None and health.last_success_at >= hour_ago
-    if health.backlog and _before(health.oldest_queued_at, hour_ago) and not taken:
-        yield f"nothing was taken for an hour, and {_wait(health.backlog)}"
+    if health.waiting and _before(health.oldest_queued_at, now - _HOUR) and not _taken(health, now - _HOUR):
+        yield f"nothing was taken for an hour, and {_wait(health.waiting)}"
 
 
 def _warn(health: Health, now: datetime) -> Iterator[str]:
@@ -140,12 +138,19 @@ def _warn(health: Health, now: datetime) -> Iterator[str]:
         failed = health.consecutive_failures
         yield "the last attempt failed" if failed == 1 else f"{failed} attempts in a row failed"
     for answers in health.answers:
-        yield from _poor(answers)
+        if reason := _poor(answers):
+            yield reason
     if _growing(health, now):
         yield "for a day more has come than was answered"
 
 
+def _taken(health: Health, since: datetime) -> bool:
+    return health.last_success_at is not None and health.last_success_at >= since
+
+
 def _by_overdue(health: Health) -> list[ClockFigures]:
+    if not health.clocks:
+        return []
     return sorted((each for each in health.clocks if each.overdue), key=lambda clock: -clock.overdue)
 
 
@@ -161,21 +166,21 @@ def _patience(figures: ClockFigures) -> timedelta:
 
 
 def _growing(health: Health, now: datetime) -> bool:
-    more = all(came > went for came, went in zip(health.arrived, health.answered, strict=True))
-    return more and _before(health.oldest_open_at, now - _DAY)
+    (hour, day), (hour_done, day_done) = health.arrived, health.answered
+    return hour > hour_done and day > day_done and _before(health.oldest_open_at, now - _DAY)
 
 
-def _poor(answers: AnswerFigures) -> Iterator[str]:
+def _poor(answers: AnswerFigures) -> str | None:
     """Where too many were late, or late or refused."""
-    if not answers.answered:
-        return
+    if not answers.late_or_refused:
+        return None
     late, refused = answers.late / answers.answered, answers.refused / answers.answered
     if late < LATE_SHARE and answers.late_or_refused / answers.answered < LATE_OR_REFUSED_SHARE:
-        return
+        return None
     shares = [(late, "late"), (refused, "refused")]
     parts = " and ".join(f"{100 * share:.0f} % {word}" for share, word in shares if share >= 0.005)
     many = "1 answer" if answers.answered == 1 else f"{answers.answered:,} answers"
-    yield f"{parts}, of {many} to {answers.action} notices in the last day"
+    return f"{parts}, of {many} to {answers.action} notices in the last day"
 
 
 # -- in words

@@ -103,6 +103,8 @@ CREATE TABLE IF NOT EXISTS notices (
     ) STORED,
     to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED,
     parked INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND parked_at IS NOT NULL AND reversed_at IS NULL) STORED,
+    -- Does it wait for its first delivery, but for what is parked?
+    waits INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
     -- Since when it is a dead letter of the partner's, if it is one: held up, and never taken.
     letter_at INTEGER GENERATED ALWAYS AS (
         CASE WHEN status = 'undeliverable' THEN undeliverable_at WHEN parked AND to_receive THEN parked_at END
@@ -116,7 +118,7 @@ CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at
     WHERE status IN ('refused', 'undeliverable', 'cancelled');
 CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_to_receive
-    ON notices (partner, action, receive_by, due_by, to_receive, status, receive_risk_at, complete_risk_at)
+    ON notices (partner, action, receive_by, due_by, to_receive, waits, receive_risk_at, complete_risk_at)
     WHERE to_receive;
 CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open, complete_risk_at)
     WHERE is_open;
@@ -348,6 +350,12 @@ CREATE TRIGGER IF NOT EXISTS count_parked AFTER UPDATE ON notices WHEN OLD.parke
     INSERT INTO counts VALUES (NEW.partner, NEW.action, 'parked', NEW.parked - OLD.parked)
     ON CONFLICT DO UPDATE SET n = n + excluded.n;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS count_parked_queued AFTER UPDATE ON notices
+WHEN (OLD.parked AND OLD.status = 'queued') <> (NEW.parked AND NEW.status = 'queued') BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'parked_queued',
+        (NEW.parked AND NEW.status = 'queued') - (OLD.parked AND OLD.status = 'queued'))
+    ON CONFLICT DO UPDATE SET n = n + excluded.n;
 END;
 CREATE TRIGGER IF NOT EXISTS roll_up_receive AFTER UPDATE OF delivered_at ON notices
 WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL BEGIN

@@ -29,7 +29,7 @@ p AS MATERIALIZED (
 SELECT p.partner, p.kind, p.receive, p.complete,
     (SELECT json_group_object(name, n) FROM counts WHERE partner = p.partner AND kind = p.kind) AS counts,
     (SELECT MIN(issued_at) FROM notices WHERE partner = p.partner AND action = p.kind AND is_open) AS oldest_open,
-    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND status = 'queued'
+    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND waits
         ORDER BY receive_by LIMIT 1) AS oldest_queued,
     (SELECT json_array(COUNT(*), COUNT(*) FILTER (WHERE due_by < :now),
             COUNT(*) FILTER (WHERE due_by >= :now AND complete_risk_at <= :now)) FROM notices
@@ -64,12 +64,14 @@ SELECT p.partner, p.kind, p.receive, p.complete,
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is open of a kind, or of several together. `overdue` and `at_risk` count each notice once, whatever its
-    clocks; what is overdue by one clock and at risk by another is overdue. `clocks` are those with either."""
+    clocks; what is overdue by one clock and at risk by another is overdue. `waiting` is the backlog without what is
+    parked, and `clocks` are those with anything overdue or at risk."""
 
     open: int = 0
     delivered: int = 0
     acknowledged: int = 0
     backlog: int = 0
+    waiting: int = 0
     undeliverable: int = 0
     parked: int = 0
     contradictions: int = 0
@@ -154,38 +156,53 @@ def _holding(known: _Known | None, changes: Changes, now: datetime) -> list[_Kin
 
 def _read(database: Database, now: datetime, pairs: Sequence[tuple[str, Action]]) -> dict[tuple[str, str], _Kind]:
     rows = database.query(_STANDING, {"pairs": listed(pairs), "now": micros(now)}) if pairs else ()
-    return {(row["partner"], row["kind"]): _Kind(now, _until(row), _standing(row)) for row in rows}
+    return {(row["partner"], row["kind"]): _kind(row, now) for row in rows}
 
 
-def _until(row: Mapping[str, Any]) -> datetime:
+def _kind(row: Mapping[str, Any], now: datetime) -> _Kind:
+    receive, complete = orjson.loads(row["risk_receive"]), orjson.loads(row["risk_complete"])
+    return _Kind(now, _until(row, receive, complete), _standing(row, receive, complete))
+
+
+def _until(row: Mapping[str, Any], receive: list[Any], complete: list[Any]) -> datetime:
     """Until when nothing more becomes overdue or at risk. A notice is overdue after its deadline, and at risk at the
     moment itself. What is due later than the margin comes at risk by that much before, or later."""
     ends: list[int] = []
-    for clock in Deadline.RECEIVE, Deadline.COMPLETE:
-        *_, risky, due = orjson.loads(row[f"risk_{clock}"])
-        far = row[f"far_{clock}"]
-        ends += [] if risky is None else [risky - 1]
-        ends += [] if due is None else [due]
-        ends += [] if far is None else [far - row[clock] - 1]
+    for (*_, risky, due), far, margin in (
+        (receive, row["far_receive"], row["receive"]),
+        (complete, row["far_complete"], row["complete"]),
+    ):
+        if risky is not None:
+            ends.append(risky - 1)
+        if due is not None:
+            ends.append(due)
+        if far is not None:
+            ends.append(far - margin - 1)
     return moment(min(ends)) if ends else _NOTHING.until
 
 
-def _standing(row: Mapping[str, Any]) -> Standing:
+def _standing(row: Mapping[str, Any], receive: list[Any], complete: list[Any]) -> Standing:
     counts: dict[str, int] = orjson.loads(row["counts"])
     late, late_by_both, late_and_near = orjson.loads(row["overdue_receive"])
-    near, near_but_late, near_by_both, *_ = orjson.loads(row["risk_receive"])
-    near_complete, *_ = orjson.loads(row["risk_complete"])
+    near, near_but_late, near_by_both, *_ = receive
+    near_complete = complete[0]
     delivered = counts.get("ever_delivered", 0)
     acknowledged = counts.get(NoticeStatus.COMPLETED, 0) + counts.get(NoticeStatus.REFUSED, 0)
-    clocks = (
-        _clock(row, Deadline.RECEIVE, late, near, ever=delivered > 0),
-        _clock(row, Deadline.COMPLETE, row["overdue_complete"], near_complete, ever=acknowledged > 0),
-    )
+    taken_at, answered_at = maybe_moment(row["moved_receive"]), maybe_moment(row["moved_complete"])
+    clocks = [
+        ClockFigures(Action(row["kind"]), clock, overdue, at_risk, *_first(row[f"first_{clock}"]), moved_at, ever > 0)
+        for clock, overdue, at_risk, moved_at, ever in (
+            (Deadline.RECEIVE, late, near, taken_at, delivered),
+            (Deadline.COMPLETE, row["overdue_complete"], near_complete, answered_at, acknowledged),
+        )
+        if overdue or at_risk
+    ]
     return Standing(
-        open=sum(counts.get(status, 0) for status in OPEN),
+        open=sum([counts.get(status, 0) for status in OPEN]),
         delivered=delivered,
         acknowledged=acknowledged,
         backlog=counts.get(NoticeStatus.QUEUED, 0),
+        waiting=counts.get(NoticeStatus.QUEUED, 0) - counts.get("parked_queued", 0),
         undeliverable=counts.get(NoticeStatus.UNDELIVERABLE, 0),
         parked=counts.get("parked", 0),
         contradictions=counts.get("contradictions", 0),
@@ -197,24 +214,16 @@ def _standing(row: Mapping[str, Any]) -> Standing:
         at_risk_complete=near_complete,
         oldest_open=maybe_moment(row["oldest_open"]),
         oldest_queued=maybe_moment(row["oldest_queued"]),
-        overdue_taken_at=clocks[0].moved_at,
-        overdue_answered_at=clocks[1].moved_at,
-        clocks=tuple([clock for clock in clocks if clock.overdue or clock.at_risk]),
+        overdue_taken_at=taken_at,
+        overdue_answered_at=answered_at,
+        clocks=tuple(clocks),
     )
 
 
-def _clock(row: Mapping[str, Any], clock: Deadline, overdue: int, at_risk: int, *, ever: bool) -> ClockFigures:
-    issued_at, due_at = orjson.loads(row[f"first_{clock}"] or "[null, null]")
-    return ClockFigures(
-        Action(row["kind"]),
-        clock,
-        overdue,
-        at_risk,
-        maybe_moment(issued_at),
-        maybe_moment(due_at),
-        maybe_moment(row[f"moved_{clock}"]),
-        ever,
-    )
+def _first(times: str) -> tuple[datetime, datetime]:
+    """When the notice that is due first was issued, and when it is due; where there is one."""
+    issued_at, due_at = orjson.loads(times)
+    return moment(issued_at), moment(due_at)
 
 
 def _together(parts: Sequence[Standing]) -> Standing:
@@ -223,6 +232,7 @@ def _together(parts: Sequence[Standing]) -> Standing:
         delivered=sum(part.delivered for part in parts),
         acknowledged=sum(part.acknowledged for part in parts),
         backlog=sum(part.backlog for part in parts),
+        waiting=sum(part.waiting for part in parts),
         undeliverable=sum(part.undeliverable for part in parts),
         parked=sum(part.parked for part in parts),
         contradictions=sum(part.contradictions for part in parts),

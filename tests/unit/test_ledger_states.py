@@ -21,7 +21,9 @@ from streams.events import (
     BatchDelivered,
     BatchFailed,
     Data,
+    Failing,
     Notice,
+    NoticeParked,
     NoticesIssued,
     NoticeUndeliverable,
     Outcome,
@@ -86,6 +88,14 @@ class Log:
             status_code=422, detail="no", refused_at=NOON + at,
         )  # fmt: skip
         self._add(UNDELIVERABLE.name, f"undeliverable-{number}", NOON + at, data)
+
+    def parked(self, number: int, at: timedelta) -> None:
+        data = NoticeParked(
+            partner="p", lane=0, offset=self._places[number], notice_id=f"n-{number}", subject=f"user:{number}",
+            status_code=500, detail="no", parked_at=NOON + at, retry_at=NOON + at + MINUTE,
+            failing=Failing(lane=0, offset=0, failures=3, refusals=0, others_taken=True),
+        )  # fmt: skip
+        self._add(UNDELIVERABLE.name, f"parked-{number}-{at}", NOON + at, data)
 
     def answered(self, number: int, at: timedelta, status: AckStatus = AckStatus.COMPLETED, **more: Any) -> None:
         data = Acknowledged(
@@ -235,15 +245,35 @@ def test_what_is_undeliverable_is_seen_on_the_board(ledger: Ledger, log: Log) ->
     row = seen(ledger, log, MINUTE)
     assert (row.state, row.reason) == (LagState.WARN, "1 notice is undeliverable")
     assert (row.undeliverable, row.kinds[1].undeliverable, row.parked) == (1, 1, 0)
+    assert (row.open, row.backlog) == (2, 0)
+    assert seen(ledger, log, 23 * HOUR).at_risk_receive == 1
+    row = seen(ledger, log, 25 * HOUR)
+    assert (row.state, row.overdue_receive) == (LagState.STALL, 1), "its clocks run on"
 
 
 def test_what_is_parked_is_seen_on_the_board(ledger: Ledger, log: Log) -> None:
     log.issued(1)
-    ledger.apply(log.entries)
-    # As the projection of `NoticeParked` counts it.
-    ledger._connection.execute("UPDATE counts SET name = 'parked' WHERE name = 'queued'")
+    log.issued(2)
+    log.failed(SECOND, 500)
+    log.failed(2 * SECOND, 500)
+    log.delivered(2, 3 * SECOND)
+    log.parked(1, 3 * SECOND)
+    why = "1 notice is parked, failing while others are taken"
     row = seen(ledger, log, MINUTE)
-    assert (row.state, row.parked, row.kinds[1].parked) == (LagState.WARN, 1, 1)
+    assert (row.state, row.reason) == (LagState.WARN, why)
+    assert (row.parked, row.kinds[1].parked, row.backlog, row.open) == (1, 1, 1, 2)
+    # It is tried again, and fails again: that holds up nothing else, however long it lasts.
+    for number in range(4):
+        log.failed((number + 2) * MINUTE, 500)
+    row = seen(ledger, log, 10 * HOUR)
+    assert (row.state, row.reason) == (LagState.WARN, f"{why}; 4 attempts in a row failed")
+    log.issued(3, at=10 * HOUR)
+    assert seen(ledger, log, 10 * HOUR + SECOND).state is LagState.STOP, "now something else waits, too"
+    log.delivered(3, 10 * HOUR + MINUTE)
+    assert seen(ledger, log, 10 * HOUR + 2 * MINUTE).reason == why
+    assert seen(ledger, log, 23 * HOUR).at_risk_receive == 1
+    row = seen(ledger, log, 25 * HOUR)
+    assert (row.state, row.overdue_receive) == (LagState.STALL, 1), "it stays open, against its clocks"
 
 
 def test_who_is_paused_with_work_left_is_stopped(ledger: Ledger, log: Log) -> None:

@@ -55,7 +55,7 @@ WELL = "nothing is late, at risk or failing"
 TABLE: dict[str, tuple[Health, LagState, str]] = {
     # -- nothing to say
     "nothing was ever asked": (Health(), OK, "nothing is open"),
-    "just asked": (Health(open=3, backlog=3, oldest_queued_at=ago(SECOND)), OK, WELL),
+    "just asked": (Health(open=3, waiting=3, oldest_queued_at=ago(SECOND)), OK, WELL),
     "taken, and its time runs": (Health(open=921, last_success_at=ago(DAY)), OK, WELL),
     "paused with nothing to do": (Health(status=PartnerStatus.PAUSED), OK, "nothing is open"),
     # -- STOP
@@ -70,27 +70,27 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         "1 notice is open, and it is suspended",
     ),
     "answers 400 to everything": (
-        Health(open=40, backlog=40, consecutive_failures=7, oldest_queued_at=ago(SECOND)),
+        Health(open=40, waiting=40, consecutive_failures=7, oldest_queued_at=ago(SECOND)),
         STOP,
         "7 attempts in a row failed, and 40 notices wait",
     ),
     "two failures": (
-        Health(open=1, backlog=1, consecutive_failures=2),
+        Health(open=1, waiting=1, consecutive_failures=2),
         STOP,
         "2 attempts in a row failed, and 1 notice waits",
     ),
     "takes one, and fails ever since, though that was after the oldest that waits was issued": (
-        Health(open=9, backlog=8, consecutive_failures=9, oldest_queued_at=ago(HOUR), last_success_at=ago(SECOND)),
+        Health(open=9, waiting=8, consecutive_failures=9, oldest_queued_at=ago(HOUR), last_success_at=ago(SECOND)),
         STOP,
         "9 attempts in a row failed, and 8 notices wait",
     ),
     "fails, and something is overdue too": (
-        Health(open=9, backlog=8, consecutive_failures=2, clocks=(late(8),)),
+        Health(open=9, waiting=8, consecutive_failures=2, clocks=(late(8),)),
         STOP,
         "2 attempts in a row failed, and 8 notices wait",
     ),
     "is paused, and failed before": (
-        Health(status=PartnerStatus.PAUSED, open=8, backlog=8, consecutive_failures=2),
+        Health(status=PartnerStatus.PAUSED, open=8, waiting=8, consecutive_failures=2),
         STOP,
         "8 notices are open, and it is paused; 2 attempts in a row failed, and 8 notices wait",
     ),
@@ -142,12 +142,12 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         "2 erase notices are past receive-by, and no overdue one was taken in the last hour",
     ),
     "nothing was taken for an hour, nor tried": (
-        Health(open=1, backlog=1, oldest_queued_at=ago(HOUR + SECOND)),
+        Health(open=1, waiting=1, oldest_queued_at=ago(HOUR + SECOND)),
         STALL,
         "nothing was taken for an hour, and 1 notice waits",
     ),
     "failed once, and is to be tried again in a day": (
-        Health(open=1, backlog=1, oldest_queued_at=ago(2 * HOUR), consecutive_failures=1),
+        Health(open=1, waiting=1, oldest_queued_at=ago(2 * HOUR), consecutive_failures=1),
         STALL,
         "nothing was taken for an hour, and 1 notice waits",
     ),
@@ -178,7 +178,7 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         "1 erase notice is at risk: 99 % of the time to complete is gone",
     ),
     "at risk to receive": (
-        Health(open=9, backlog=9, clocks=(near(9, 0.8, clock=RECEIVE),)),
+        Health(open=9, waiting=9, clocks=(near(9, 0.8, clock=RECEIVE),)),
         WARN,
         "9 erase notices are at risk: 80 % of the time to receive is gone, and nothing was taken",
     ),
@@ -205,7 +205,7 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         WARN,
         "1 notice is parked, failing while others are taken; 3 attempts in a row failed",
     ),
-    "the first failure": (Health(open=1, backlog=1, consecutive_failures=1), WARN, "the last attempt failed"),
+    "the first failure": (Health(open=1, waiting=1, consecutive_failures=1), WARN, "the last attempt failed"),
     "564 of 927 answered late": (
         answers(927, 564),
         WARN,
@@ -253,7 +253,7 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         WELL,
     ),
     "something waits for an hour, and others were taken": (
-        Health(open=2, backlog=1, oldest_queued_at=ago(2 * HOUR), last_success_at=ago(HOUR)),
+        Health(open=2, waiting=1, oldest_queued_at=ago(2 * HOUR), last_success_at=ago(HOUR)),
         OK,
         WELL,
     ),
