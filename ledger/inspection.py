@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
+from sqlite_utils import Database
 
+from ledger import lagging, queries
 from ledger.archives import Archives
 from ledger.folding import name_of
+from ledger.lag import Window
+from ledger.partner_state import Assessment
 from ledger.reading import SCHEMA_VERSION
 from streams.errors import StorageUnusable
 from streams.inspecting import reading
@@ -48,6 +54,19 @@ def inspect(path: Path) -> LedgerState:
     missing = tuple(file for (month,) in months if not (file := archives.path(month)).exists())
     lanes = {lane: partner for partner, body in partners for lane in _lanes(orjson.loads(body))}
     return LedgerState(identity, offsets, lanes, missing, held)
+
+
+def partner_states(path: Path, now: datetime) -> dict[str, Assessment]:
+    """How each partner is doing, by all that the ledger has read. Raises `StorageUnusable` for a partner that no
+    version of ours wrote, and `sqlite3.Error` for a damaged file."""
+    with reading(path) as connection:
+        database = Database(connection)
+        try:
+            partners = queries.partners(database)
+        except ValidationError:
+            raise StorageUnusable("it holds a partner that cannot be read; delete it, and it is rebuilt") from None
+        rows = lagging.lag(database, partners, now, Window.DAY, (), lagging.Remembered())
+    return {row.partner: Assessment(row.state, row.reason) for row in rows}
 
 
 def _lanes(body: dict[str, Any]) -> list[int]:
