@@ -216,6 +216,9 @@ def notice_of(row: dict[str, Any]) -> Notice:
         watch=None if row["watch"] is None else Watch.model_validate_json(row["watch"]),
         datasets=None if row["datasets"] is None else orjson.loads(row["datasets"]),
         datasets_count=row["datasets_count"],
+        suppression_completes=True if row["suppression_completes"] else None,
+        legal_receive_by=maybe_moment(row["legal_receive_by"]),
+        legal_complete_by=maybe_moment(row["legal_complete_by"]),
     )
 
 

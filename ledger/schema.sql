@@ -75,6 +75,12 @@ CREATE TABLE IF NOT EXISTS notices (
     answer INTEGER GENERATED ALWAYS AS (
         CASE WHEN completed_at IS NOT NULL THEN (completed_at > due_by) + 2 * (ack_status = 'refused') END
     ) VIRTUAL,
+    suppression_completes INTEGER, -- 1 where `suppressed` completes it; NULL where the data must be gone
+    -- The dates by the person's request that had passed already when it was issued; NULL where none had.
+    legal_receive_by INTEGER, legal_complete_by INTEGER,
+    -- `completed_at` is when the partner gave the final answer that counts. This is when it gave its first one, where
+    -- it took that back since; else NULL.
+    answered_first_at INTEGER,
     -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
     -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
     -- in case that there is nothing new. Neither follows from the log.
@@ -173,6 +179,7 @@ CREATE TABLE IF NOT EXISTS acknowledgements (
     statement TEXT, -- where it was signed
     vocabulary TEXT, code TEXT, -- the partner's own word, of a public vocabulary if one is named
     verdict TEXT, -- NULL while the notice itself has not been read yet
+    amends INTEGER, -- 1 where it takes the place of an earlier final answer
     PRIMARY KEY (notice_id, id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS statements (
@@ -390,6 +397,7 @@ WHEN NEW.delivered_at < OLD.delivered_at BEGIN
         (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.delivered_at - NEW.issued_at), 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
 END;
+-- What was answered is in the hour and day of the answer that counts. Where that is amended, it moves.
 CREATE TRIGGER IF NOT EXISTS roll_up_complete AFTER UPDATE OF completed_at ON notices
 WHEN OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL BEGIN
     INSERT INTO lag_rollups VALUES
@@ -400,12 +408,9 @@ WHEN OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL BEGIN
             (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
             NEW.answer, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
-    INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'complete',
-        (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.completed_at - NEW.issued_at), 1)
-    ON CONFLICT DO UPDATE SET n = n + 1;
 END;
--- An answer that counts otherwise than before. Where acknowledgements are read before their notices, an answer is known
--- before it is known that the notice had been extended: it was in time after all.
+-- An answer that counts otherwise than before: it was amended; or, where acknowledgements are read before their notices,
+-- it was known before it was known that the notice had been extended, and was in time after all.
 CREATE TRIGGER IF NOT EXISTS roll_up_answer AFTER UPDATE OF completed_at, ack_status, extended_by ON notices
 WHEN OLD.completed_at <> NEW.completed_at OR OLD.answer <> NEW.answer BEGIN
     UPDATE lag_rollups SET n = n - 1
@@ -425,6 +430,41 @@ WHEN OLD.completed_at <> NEW.completed_at OR OLD.answer <> NEW.answer BEGIN
             (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
             NEW.answer, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- The partner took its final answer back, and gave none in its place that completes the notice.
+CREATE TRIGGER IF NOT EXISTS roll_up_taken_back AFTER UPDATE OF completed_at ON notices
+WHEN OLD.completed_at IS NOT NULL AND NEW.completed_at IS NULL BEGIN
+    UPDATE lag_rollups SET n = n - 1
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND answer = OLD.answer
+    AND bucket = (SELECT bucket FROM lag_buckets WHERE upper >= OLD.completed_at - OLD.issued_at ORDER BY upper LIMIT 1);
+    DELETE FROM lag_rollups
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND n = 0;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- Each notice once, by its first final answer, whatever was amended since: what metrics count never falls.
+CREATE TRIGGER IF NOT EXISTS count_answered AFTER UPDATE OF completed_at, answered_first_at ON notices
+WHEN COALESCE(OLD.answered_first_at, OLD.completed_at) IS NULL
+AND COALESCE(NEW.answered_first_at, NEW.completed_at) IS NOT NULL BEGIN
+    INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'complete',
+        (SELECT MIN(upper) FROM lag_ends
+            WHERE upper >= COALESCE(NEW.answered_first_at, NEW.completed_at) - NEW.issued_at), 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- Of what is to be erased, how much is only suppressed: completed by a contract, or not completed by it.
+CREATE TRIGGER IF NOT EXISTS count_suppressed AFTER UPDATE OF outcome ON notices
+WHEN NEW.action = 'erase' AND (OLD.outcome IS 'suppressed') <> (NEW.outcome IS 'suppressed') BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'suppressed', 0) ON CONFLICT DO NOTHING;
+    UPDATE counts SET n = n + (NEW.outcome IS 'suppressed') - (OLD.outcome IS 'suppressed')
+    WHERE partner = NEW.partner AND kind = NEW.action AND name = 'suppressed';
+END;
+CREATE TRIGGER IF NOT EXISTS count_late_issue AFTER INSERT ON notices
+WHEN NEW.legal_receive_by IS NOT NULL OR NEW.legal_complete_by IS NOT NULL BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'issued_late', 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS change_due AFTER UPDATE OF extended_by ON notices
 WHEN OLD.extended_by IS NOT NEW.extended_by BEGIN

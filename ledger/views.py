@@ -71,7 +71,8 @@ class Cancelled(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
     """A notice and what became of it. `delivered_at` is when its partner's endpoint took it, `received_at` when the
-    partner first said something of it, `completed_at` when it said its last word, be it done or refused."""
+    partner first said something of it, `completed_at` when it gave the final answer that counts, be it done or refused.
+    An open one whose outcome is `suppressed` is one to erase, of which the data is still there."""
 
     id: str
     partner: str
@@ -102,6 +103,13 @@ class NoticeRow:
     extended_by: str | None
     #: When the partner last said that it means to be done.
     expected_by: datetime | None
+    #: Does `suppressed` complete it?
+    suppression_completes: bool = False
+    #: The dates by the person's request that the platform had missed already when it issued the notice.
+    legal_receive_by: datetime | None = None
+    legal_complete_by: datetime | None = None
+    #: When its partner gave its first final answer, if it took that back since.
+    answered_first_at: datetime | None = None
 
     @property
     def due_by(self) -> datetime:
@@ -112,8 +120,8 @@ class NoticeRow:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A final answer that a partner gave after another one. `stands...` is what it said first, and still counts; the
-    rest is what it said `at` that time, which undid nothing."""
+    """A final answer that a partner gave after another one, without amending that. `stands...` is what counts now, and
+    since when; None if it is open again. The rest is what it said `at` that time, which undid nothing."""
 
     id: str
     notice_id: str
@@ -124,7 +132,7 @@ class Contradiction:
     stands: NoticeStatus
     stands_outcome: str | None
     stands_reason: str | None
-    stands_since: datetime
+    stands_since: datetime | None
     status: AckStatus
     outcome: str | None
     reason: str | None

@@ -227,6 +227,7 @@ def acknowledged(
     name: str = "p",
     by: str = "p",
     told: float | None = None,
+    amends: str | None = None,
 ) -> Entry:
     data = Acknowledged(
         notice_id=f"n-{name}-{number}",
@@ -237,6 +238,8 @@ def acknowledged(
         reason=RefusalReason.EXEMPT if status is AckStatus.REFUSED else None,
         occurred_at=at(2 + offset),
         via="api",
+        detail=amends,
+        amends=None if amends is None else True,
     )
     envelope = Envelope(f"ack-{offset}", at(2 + offset if told is None else told), data)
     return Entry("rescind.acknowledgements", 0, offset, NOON, envelope)
@@ -650,6 +653,12 @@ STREAMS: dict[str, list[Entry]] = {
         again(6, acknowledged(0, 1, AckStatus.RECEIVED, None)),
         again(7, acknowledged(2, 1)),
         again(8, acknowledged(4, 2, AckStatus.IN_PROGRESS, None)),
+        acknowledged(9, 3, outcome=Outcome.SUPPRESSED),
+        acknowledged(10, 1, AckStatus.REFUSED, None, amends="a backup"),
+        acknowledged(11, 6),
+        acknowledged(12, 6, outcome=Outcome.SUPPRESSED, amends="not yet"),
+        again(13, acknowledged(10, 1, AckStatus.REFUSED, None, amends="a backup")),
+        acknowledged(14, 6, outcome=Outcome.NOT_FOUND),
     ],
 }
 
@@ -717,7 +726,8 @@ def test_an_outcome_of_something_else_completes_nothing(action: Action, outcome:
     either = {Outcome.NOT_FOUND, Outcome.ALREADY_DELETED}
     fitting = either | ({Outcome.RESUMED} if action is Action.RESUME else {Outcome.DELETED, Outcome.SUPPRESSED})
     verdict = judge(P(), P(R.COMPLETED, outcome), owner=True, action=action)
-    assert verdict is (Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
+    stays = action is Action.ERASE and outcome is Outcome.SUPPRESSED
+    assert verdict is (Verdict.SUPPRESSED if stays else Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
 
 
 def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> None:

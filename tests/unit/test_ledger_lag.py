@@ -24,6 +24,7 @@ from streams.events import (
     Notice,
     NoticesIssued,
     NoticeUndeliverable,
+    Outcome,
     RefusalReason,
 )
 from streams.kinds import Action
@@ -77,6 +78,17 @@ def histories(draw: Callable[[Any], Any], size: int) -> list[Entry]:
                 entries.append(entry("acknowledgements", place, f"x-{number}", asked, time=when))
             when = hour(issued_at + draw(HOURS))
             entries.append(entry("acknowledgements", following("acknowledgements"), f"a-{number}", answer, time=when))
+            if draw(chance):  # it takes that back, maybe with the data still there
+                other = answer.model_copy(
+                    update={
+                        "status": AckStatus.COMPLETED, "reason": None, "detail": "a mistake", "amends": True,
+                        "outcome": draw(st.sampled_from([Outcome.NOT_FOUND, Outcome.SUPPRESSED])),
+                    }
+                )  # fmt: skip
+                when = hour(issued_at + draw(HOURS))
+                entries.append(
+                    entry("acknowledgements", following("acknowledgements"), f"b-{number}", other, time=when)
+                )
         if draw(chance):
             refusal = NoticeUndeliverable(
                 partner=name, lane=0, offset=place, notice_id=notice.id, subject="user:1", status_code=422, detail="no",
