@@ -81,6 +81,10 @@ CREATE TABLE IF NOT EXISTS notices (
     -- `completed_at` is when the partner gave the final answer that counts. This is when it gave its first one, where
     -- it took that back since; else NULL.
     answered_first_at INTEGER,
+    -- When its partner first answered for good, while an answer stands: to amend one is no progress.
+    answered_at INTEGER GENERATED ALWAYS AS (
+        CASE WHEN completed_at IS NOT NULL THEN COALESCE(answered_first_at, completed_at) END
+    ) VIRTUAL,
     -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
     -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
     -- in case that there is nothing new. Neither follows from the log.
@@ -125,8 +129,8 @@ CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_
 -- When overdue notices were taken, and answered for good. What of them came last says whether a clock moves.
 CREATE INDEX IF NOT EXISTS notices_received_late ON notices (partner, action, delivered_at)
     WHERE delivered_at > receive_by;
-CREATE INDEX IF NOT EXISTS notices_completed_late ON notices (partner, action, completed_at)
-    WHERE completed_at > due_by;
+CREATE INDEX IF NOT EXISTS notices_answered_late ON notices (partner, action, answered_at)
+    WHERE answered_at > due_by;
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_letters ON notices (partner, letter_at, id) WHERE letter_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS notices_held ON notices (partner, subject, purpose) WHERE held_lane IS NOT NULL;
