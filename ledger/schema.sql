@@ -125,8 +125,10 @@ CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_
 -- When overdue notices were taken, and answered for good. What of them came last says whether a clock moves.
 CREATE INDEX IF NOT EXISTS notices_received_late ON notices (partner, action, delivered_at)
     WHERE delivered_at > receive_by;
-CREATE INDEX IF NOT EXISTS notices_completed_late ON notices (partner, action, completed_at)
-    WHERE completed_at > due_by;
+-- To amend an answer moves nothing; what moved was its first one.
+CREATE INDEX IF NOT EXISTS notices_completed_late
+    ON notices (partner, action, COALESCE(answered_first_at, completed_at))
+    WHERE COALESCE(answered_first_at, completed_at) > due_by;
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_letters ON notices (partner, letter_at, id) WHERE letter_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS notices_held ON notices (partner, subject, purpose) WHERE held_lane IS NOT NULL;

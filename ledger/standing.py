@@ -56,8 +56,8 @@ SELECT p.partner, p.kind, p.receive, p.complete,
         WHERE partner = p.partner AND action = p.kind AND is_open ORDER BY due_by LIMIT 1) AS first_complete,
     (SELECT MIN(due_by) FROM notices
         WHERE partner = p.partner AND action = p.kind AND is_open AND due_by > :now + p.complete) AS far_complete,
-    (SELECT MAX(completed_at) FROM notices
-        WHERE partner = p.partner AND action = p.kind AND completed_at > due_by) AS moved_complete
+    (SELECT MAX(COALESCE(answered_first_at, completed_at)) FROM notices WHERE partner = p.partner AND action = p.kind
+        AND COALESCE(answered_first_at, completed_at) > due_by) AS moved_complete
     FROM p"""
 
 
