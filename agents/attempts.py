@@ -45,6 +45,8 @@ class Tried:
     answer: Answer
     verdict: AttemptVerdict
     number: int
+    #: Of `Directory.tried`, when it began.
+    tries: int = 0
 
 
 class Removed(Exception):
@@ -52,7 +54,9 @@ class Removed(Exception):
 
 
 class Oversized(NamedTuple):
-    """Nothing was sent: the partner takes no body of this size, and the parcel can be halved."""
+    """Nothing was sent: the partner takes no body of this size, or not so many notices, and the parcel can be split."""
+
+    most: int
 
 
 class LeftOut(NamedTuple):
@@ -106,14 +110,17 @@ class Attempts:
             partner = await self.addressee(parcel.batch.partner)
             channel = self.channel(partner.id)
             if payload is None or payload[0] is not partner:
+                if parcel.count > partner.batch_size:
+                    return Oversized(partner.batch_size)
                 payload = (partner, self._payload(partner, parcel))
                 if len(payload[1].body) > partner.max_body_bytes and parcel.count > 1:
-                    return Oversized()
-            if not (await self._turn(partner, channel, urgent=urgent) and await self._token(partner, channel, parcel)):
+                    return Oversized((parcel.count + 1) // 2)
+            if not await self._may_begin(partner, channel, parcel, urgent=urgent):
                 continue
             gone = reversed_(parcel)
             if gone:
                 return LeftOut(gone)
+            tries = self.directory.tried(partner.id)
             answer = await self._attempt(partner, channel, parcel, payload[1], number)
             ours = self.connectivity.ended(partner.id, answer, monotonic())
             if ours is not None:
@@ -122,7 +129,7 @@ class Attempts:
                 continue
             in_vain = 0
             reached = answer.dialled or answer.address is not None
-            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number)
+            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number, tries)
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 actions = {notice.action for notice in parcel.notices}
                 channel.took(partner, parcel.batch.lane, map(Action, actions), self.clock())
@@ -150,13 +157,16 @@ class Attempts:
         channel.move()
         reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None)
 
-    async def failed(self, tried: Tried, *, at_once: bool = False) -> float:
+    async def failed(self, tried: Tried, *, at_once: bool = False, by: float = float("inf")) -> float:
         """Count and tell an attempt that failed. When the next one may follow, in the event loop's seconds: after the
-        usual wait, or `at_once`."""
+        usual wait, and `by` then at the latest; or `at_once`, as where somebody asked for one while this one was under
+        way."""
         now, channel = self.clock(), self.channel(tried.partner.id)
         jitter = random.random()  # noqa: S311 - jitter needs no cryptography
         failures = max(tried.number, channel.breaker.failures + 1)
+        at_once = at_once or self.directory.tried(tried.partner.id) != tried.tries
         delay = 0.0 if at_once else next_delay(tried.answer.attempt, failures, self.backoff, jitter, now)
+        delay = min(delay, max(0.0, by - monotonic()))
         deadline = monotonic() + delay
         channel.breaker.failed(deadline)
         channel.move()
@@ -236,8 +246,15 @@ class Attempts:
         await append_until_durable(self._appender, records)
         await self.directory.caught_up()
 
+    async def _may_begin(self, partner: Partner, channel: PartnerChannel, parcel: Parcel, *, urgent: bool) -> bool:
+        """Wait until an attempt may begin. False if the partner has changed meanwhile. While this waits as the rate
+        asks, other lanes may begin theirs."""
+        if not (await self._turn(partner, channel, urgent=urgent) and await self._token(partner, channel, parcel)):
+            return False
+        return await self._turn(partner, channel, urgent=urgent)
+
     async def _turn(self, partner: Partner, channel: PartnerChannel, *, urgent: bool) -> bool:
-        """Wait until an attempt may begin. False if the partner has changed meanwhile."""
+        """Wait until other lanes' attempts allow one. False if the partner has changed meanwhile."""
         tries = self.directory.tried(partner.id)
         while True:
             if self.directory.get(partner.id) is not partner:

@@ -74,11 +74,14 @@ class Suspect:
 
 @dataclass(slots=True)
 class Bisection:
-    """Takes apart what could not be delivered as a whole, of one batch. Notices ahead of it in the lane help to
-    tell."""
+    """Takes apart what could not be delivered as a whole, of one batch. What stands behind it, in the batch and ahead
+    in the lane, helps to tell."""
 
     batch: Batch
+    #: In order, with the rest of the batch.
     segments: deque[Parcel]
+    #: The number in the batch of the last notice of what could not be delivered.
+    last: int
     suspects: dict[str, Suspect] = field(default_factory=dict)
     #: Has the endpoint taken anything since?
     proven: bool = False
@@ -89,11 +92,11 @@ class Bisection:
 
     @property
     def over(self) -> bool:
-        """Is all of the batch settled?"""
-        return self.left().count == 0
+        """Is all settled that could not be delivered as a whole? The rest of the batch may go as usual then."""
+        return not self.suspects and not (self.segments and self.segments[0].numbers[0] <= self.last)
 
     def left(self) -> Parcel:
-        """What is not settled yet of the batch. What lies ahead comes when it is its turn."""
+        """What is not settled yet of the batch, with its rest. What lies ahead comes when it is its turn."""
         parcels = (*(each.parcel for each in self.suspects.values()), *self.segments)
         return Parcel(self.batch, sorted(number for each in parcels for number in each.numbers))
 
@@ -139,7 +142,7 @@ class Bisection:
     def failed(self, parcel: Parcel, verdict: AttemptVerdict, now: datetime) -> Then:
         """The endpoint did not take this, which may be the fault of one of its notices."""
         if parcel.count > 1:
-            self._halve(parcel)
+            self.split(parcel, (parcel.count + 1) // 2)
             return Then.GO_ON
         (notice,) = parcel.notices
         if parcel.batch is not self.batch:
@@ -165,6 +168,11 @@ class Bisection:
         self.proven = False
         return then
 
+    def split(self, parcel: Parcel, most: int) -> None:
+        """The parcel, which was the next one, goes in several requests, at most so many notices each."""
+        self.segments.popleft()
+        self.segments.extendleft(reversed(parcel.split(most)))
+
     def remove(self, ids: Iterable[str]) -> None:
         """These are settled in another way."""
         gone = frozenset(ids)
@@ -180,15 +188,10 @@ class Bisection:
     def _remove(self, parcel: Parcel) -> None:
         self.remove(notice.id for notice in parcel.notices)
 
-    def _halve(self, parcel: Parcel) -> None:
-        if self.segments and self.segments[0] is parcel:
-            self.segments.popleft()
-            self.segments.extendleft(reversed(parcel.halves()))
-
     def _singles(self) -> Iterator[Parcel]:
         return (single for segment in self.segments for single in segment.each())
 
 
-def bisection_of(parcel: Parcel) -> Bisection:
-    """Of what could not be delivered as a whole."""
-    return Bisection(parcel.batch, deque([parcel]))
+def bisection_of(parcel: Parcel, rest: Iterable[Parcel] = ()) -> Bisection:
+    """Of what could not be delivered as a whole. `rest` is what follows it in the batch."""
+    return Bisection(parcel.batch, deque([parcel, *rest]), parcel.numbers[-1])

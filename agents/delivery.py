@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agents import reports
 from agents.attempts import Attempts, LeftOut, Oversized, Removed, Tried, monotonic
@@ -122,6 +123,16 @@ async def _or_drop(batch: Batch, delivery: Coroutine[Any, Any, list[Record]]) ->
         return []
 
 
+class _Pause(NamedTuple):
+    """The wait after an attempt that failed."""
+
+    partner: Partner
+    #: When the next attempt may follow, in the event loop's seconds.
+    until: float
+    #: May a notice that has just arrived be tried before? Not where the partner asked for time, or cannot be reached.
+    for_arrivals: bool = True
+
+
 class _Delivery:
     """A batch on its way. What was settled is kept before the next attempt, which may take hours."""
 
@@ -129,6 +140,8 @@ class _Delivery:
         self._attempts = attempts
         self._batch = batch
         self._hold = hold
+        #: What is not begun yet, in order.
+        self._todo: deque[Parcel] = deque()
         self._records: list[Record] = []
         self._settled: list[Parcel] = []
         #: Is there anything among these that nobody may decide otherwise, once something behind it was sent?
@@ -138,8 +151,9 @@ class _Delivery:
 
     async def deliver(self) -> list[Record]:
         partner = await self._attempts.addressee(self._batch.partner)
-        for parcel in self._batch.parcels(partner.batch_size):
-            await self._whole(parcel)
+        self._todo.extend(self._batch.parcels(partner.batch_size))
+        while self._todo:
+            await self._whole(self._todo.popleft())
         if self._decided:
             await self._keep()
         return self._records
@@ -176,14 +190,14 @@ class _Delivery:
                 parcel = parcel.without(tried.ids)
                 continue
             if isinstance(tried, Oversized):
-                for half in parcel.halves():
-                    await self._whole(half)
+                self._todo.extendleft(reversed(parcel.split(tried.most)))
                 return
             number = tried.number
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 self._took(tried)
                 return
-            how = (tried.verdict, tried.answer.attempt.status, tried.answer.attempt.fault)
+            attempt = tried.answer.attempt
+            how = (endpoint_of(tried.partner), tried.verdict, attempt.status, attempt.fault)
             alike, last = (alike + 1 if how == last else 1), how
             refused = tried.verdict is AttemptVerdict.REFUSED
             if refused or (tried.verdict is AttemptVerdict.FAILED and alike >= ALIKE):
@@ -194,19 +208,20 @@ class _Delivery:
     async def _in_parts(self, tried: Tried, failures: int) -> None:
         """What failed as a whole, `failures` times in the same way."""
         self._arrived = 0
-        bisection, partner = bisection_of(tried.parcel), tried.partner
-        endpoint = endpoint_of(partner)
+        bisection, endpoint = bisection_of(tried.parcel, self._todo), endpoint_of(tried.partner)
+        self._todo.clear()
         then = Then.GO_ON if tried.parcel.count > 1 else bisection.failed(tried.parcel, tried.verdict, self._now())
         for suspect in bisection.suspects.values():
             suspect.failures = failures
         until = await self._attempts.failed(tried, at_once=then is Then.GO_ON)
+        pause: _Pause | None = _Pause(tried.partner, until)
         while not bisection.over:
             await self._keep()
-            arrived = await self._rest(partner, bisection, until)
+            arrived = None if pause is None else await self._rest(bisection, pause)
             partner = await self._attempts.addressee(self._batch.partner)
             if endpoint_of(partner) != endpoint:
                 # What another endpoint did tells nothing of this one.
-                await self._whole(bisection.left())
+                self._todo.extend(bisection.left().split(partner.batch_size))
                 return
             if self._drop_reversed(bisection):
                 continue  # it must be durable before anything behind it is sent
@@ -215,39 +230,49 @@ class _Delivery:
                 bisection.begin_round()
                 parcel = bisection.next(self._hold.ahead())
             if parcel is not None:
-                until = await self._try_part(bisection, parcel, urgent=arrived is not None)
+                due = pause.until if pause is not None and arrived is not None else None
+                pause = await self._try_part(bisection, endpoint, parcel, due)
+        self._todo.extend(bisection.segments)
 
-    async def _try_part(self, bisection: Bisection, parcel: Parcel, *, urgent: bool) -> float:
-        """When the next attempt may follow."""
+    async def _try_part(
+        self, bisection: Bisection, endpoint: tuple[str, ...], parcel: Parcel, due: float | None
+    ) -> _Pause | None:
+        """The wait for the next attempt, if there is one. A notice that has just arrived goes before another attempt is
+        `due`, and puts that off for nobody."""
         suspect = bisection.suspects.get(parcel.notices[0].id) if parcel.count == 1 else None
         number = 1 if suspect is None else suspect.failures + 1
-        tried = await self._attempts.once(parcel, number, self._hold.reversed, urgent=urgent)
+        tried = await self._attempts.once(parcel, number, self._hold.reversed, urgent=due is not None)
         if isinstance(tried, LeftOut):
             self._leave_out(parcel.batch, tried.ids)
             bisection.remove(tried.ids)
         elif isinstance(tried, Oversized):
-            bisection.failed(parcel, AttemptVerdict.REFUSED, self._now())
+            bisection.split(parcel, tried.most)
         elif tried.verdict is AttemptVerdict.ACCEPTED:
             self._took(tried)
             self._arrived = 0
             bisection.took(parcel)
-        elif not blames(tried.verdict):
-            return await self._attempts.failed(tried)
+        elif not blames(tried.verdict) or endpoint_of(tried.partner) != endpoint:
+            return _Pause(tried.partner, await self._attempts.failed(tried), for_arrivals=False)
         else:
             then = bisection.failed(parcel, tried.verdict, self._now())
             if then is not Then.PARK:
-                return await self._attempts.failed(tried, at_once=then is Then.GO_ON)
+                by = float("inf") if due is None else due
+                return _Pause(tried.partner, await self._attempts.failed(tried, at_once=then is Then.GO_ON, by=by))
             parked = bisection.suspects[parcel.notices[0].id]
             self._park(tried, parked.failing())
             bisection.remove([parked.notice.id])
-        return 0.0
+        return None
 
-    async def _rest(self, partner: Partner, bisection: Bisection, until: float) -> Parcel | None:
+    async def _rest(self, bisection: Bisection, pause: _Pause) -> Parcel | None:
         """Wait until the time of the next attempt. A notice that arrives meanwhile goes at once; if many of them come,
         and none is taken, at most one a minute in the end."""
+        partner, until = pause.partner, pause.until
+        news = self._hold.arrival if pause.for_arrivals else None
         began, end = monotonic(), self._hold.end()
-        while (left := until - monotonic()) > 0:
-            if not await self._attempts.wait(partner, monotonic() + left, self._hold.arrival):
+        while monotonic() < until:
+            if not await self._attempts.wait(partner, until, news):
+                return None
+            if self._hold.reversed(bisection.left()):
                 return None
             arrived = bisection.arrived(self._hold.ahead(end))
             if arrived is not None:

@@ -158,8 +158,8 @@ class Lane:
         #: Packs that were looked at before it was their turn, by offset.
         self._ahead: dict[int, WrittenPack] = {}
         self._notices_ahead = 0
-        #: The last offset that was looked at.
-        self._seen = -1
+        #: The last offset that was looked at, and the last one in the buffer when that was looked through.
+        self._seen = self._in_buffer = -1
         #: Where lanes ended when this worker got this one: nobody else has delivered what came since.
         self._ends = ends
 
@@ -215,6 +215,8 @@ class Lane:
 
     async def arrival(self) -> None:
         """Nobody else waits for the stream's buffer meanwhile, so whoever puts something there wakes this."""
+        if self._last_in_buffer() > self._in_buffer:
+            return  # it came before anybody waited here
         waiting = asyncio.get_running_loop().create_future()
         self._buffer._getters.append(waiting)
         try:
@@ -256,6 +258,7 @@ class Lane:
         """Read what has come since, if there is room. Most of the buffer has been looked at before, so begin at its
         end."""
         fresh = []
+        self._in_buffer = self._last_in_buffer()
         if self._notices_ahead < _MOST_AHEAD:
             for event in reversed(self._buffer._queue):
                 if event.message.offset <= self._seen:
@@ -265,6 +268,10 @@ class Lane:
             # What cannot be read is set aside when it is its turn.
             with contextlib.suppress(Undecodable):
                 self._look_at(fresh.pop())
+
+    def _last_in_buffer(self) -> int:
+        waiting = self._buffer._queue
+        return waiting[-1].message.offset if waiting else -1
 
     async def _leave_out_old(self, pack: WrittenPack, message: Any) -> None:
         """Of what was issued again: leave out what was reversed between the look of whoever issued it and this place.

@@ -31,7 +31,7 @@ class Batch:
         """All that is to be sent, at most so many notices a request."""
         numbers = range(len(self.notices))
         left = [number for number in numbers if number not in self.done] if self.done else numbers
-        return [Parcel(self, left[start : start + most]) for start in range(0, len(left), most)]
+        return Parcel(self, left).split(most)
 
     def parcel_of(self, wanted: Collection[str]) -> Parcel:
         """Its notices of these ids."""
@@ -82,14 +82,14 @@ class Parcel:
     @property
     def others(self) -> tuple[str, ...]:
         """The ids of what else stands at the offsets from its first to its last."""
-        batch, mine = self.batch, set(self.numbers)
-        if len(mine) == len(batch.notices):
+        batch, first, last = self.batch, self.first, self.last
+        if len(self.numbers) == len(batch.notices):
             return ()
-        first, last = self.first, self.last
+        mine = {notice.id for notice in self.notices}
         return tuple(
             notice.id
-            for number, (notice, offset) in enumerate(zip(batch.notices, batch.offsets, strict=True))
-            if first <= offset <= last and number not in mine
+            for notice, offset in zip(batch.notices, batch.offsets, strict=True)
+            if first <= offset <= last and notice.id not in mine
         )
 
     def places(self) -> frozenset[Place]:
@@ -97,10 +97,9 @@ class Parcel:
         every = list(self.batch.places())
         return frozenset(every[number] for number in self.numbers)
 
-    def halves(self) -> tuple[Parcel, Parcel]:
-        """Of a parcel with more than one notice."""
-        middle = len(self.numbers) // 2
-        return Parcel(self.batch, self.numbers[:middle]), Parcel(self.batch, self.numbers[middle:])
+    def split(self, most: int) -> list[Parcel]:
+        """The same in order, at most so many notices each."""
+        return [Parcel(self.batch, self.numbers[start : start + most]) for start in range(0, self.count, most)]
 
     def each(self) -> Iterator[Parcel]:
         """Its notices, each alone."""

@@ -13,24 +13,28 @@ import orjson
 from ledger.reversal import REVERSED_AT
 from ledger.rows import as_json, insert, listed, select
 from ledger.times import HOUR_MICROS, maybe_micros, micros
-from ledger.transitions import Progress, Verdict, after, judge
+from ledger.transitions import COUNTS, Progress, Verdict, after, judge
 from ledger.veiling import Veil
 from ledger.views import Entry
-from ledger.watching import first_wakes
+from ledger.watching import first_wakes, risk_margins
 from streams import events
 from streams.cloudevents import Envelope
 from streams.events import AckStatus, Outcome, RefusalReason
 from streams.kinds import Action
+from streams.vocabulary import FINAL
 
 #: An entry of the log with its event.
 Item = tuple[Entry, Envelope, Any]
 
 INSERT_NOTICES = """INSERT OR IGNORE INTO notices (id, partner, subject, purpose, action, cause_id, toggle_id,
     lane, offset, occurred_at, issued_at, receive_by, complete_by, rank, extended_complete_by,
-    watch, receive_wake, complete_wake, datasets, datasets_count) VALUES {}"""
+    watch, receive_wake, complete_wake, datasets, datasets_count, suppression_completes, legal_receive_by,
+    legal_complete_by) VALUES {}"""
 KNOWN_NOTICES = "SELECT json_group_array(id) FROM notices WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_HOURS = """INSERT INTO issued_hours VALUES {} ON CONFLICT DO UPDATE
     SET first = MIN(first, excluded.first), last = MAX(last, excluded.last)"""
+INSERT_MARGINS = """INSERT INTO risk_margins VALUES {} ON CONFLICT DO UPDATE
+    SET receive = MAX(receive, excluded.receive), complete = MAX(complete, excluded.complete)"""
 # The first place of a notice is its notice's own; it counts among several only where there are several.
 KEEP_FIRST_PLACES = """INSERT OR IGNORE INTO places SELECT lane, offset, id, issued_at, NULL, NULL, NULL FROM notices
     WHERE id IN (SELECT value FROM json_each(?))"""
@@ -97,30 +101,28 @@ KNOWN_ACKNOWLEDGEMENTS = (
     "SELECT json_group_array(known.id) FROM json_each(?) AS said CROSS JOIN acknowledgements AS known"
     " ON known.notice_id = json_extract(said.value, '$[0]') AND known.id = json_extract(said.value, '$[1]')"
 )
-WAITING = """SELECT json_group_array(json_array(notice_id, place, id, partner, at, detail IS NOT NULL, status, outcome,
-        reason, expected_by))
+WAITING = """SELECT json_group_array(json_array(notice_id, place, id, partner, at, detail IS NOT NULL, amends, status,
+        outcome, reason, expected_by))
     FROM acknowledgements WHERE notice_id IN (SELECT value FROM json_each(?)) AND verdict IS NULL"""
 SET_VERDICTS = """UPDATE acknowledgements SET verdict = said.verdict
     FROM (SELECT json_extract(value, '$[0]') AS notice_id, json_extract(value, '$[1]') AS id,
         json_extract(value, '$[2]') AS verdict FROM json_each(?)) AS said
     WHERE acknowledgements.notice_id = said.notice_id AND acknowledgements.id = said.id"""
-PROGRESS = """SELECT json_group_array(json_array(id, partner, action, ack_status, outcome, reason, expected_by))
+PROGRESS = """SELECT json_group_array(json_array(id, partner, action, suppression_completes, completed_at,
+        answered_first_at, ack_status, outcome, reason, expected_by))
     FROM notices WHERE id IN (SELECT value FROM json_each(?))"""
 ADVANCE = """UPDATE notices SET ack_status = said.status, outcome = said.outcome, reason = said.reason,
     received_at = COALESCE(received_at, said.first_at), completed_at = said.completed_at,
-    expected_by = said.expected_by
+    expected_by = said.expected_by, answered_first_at = said.answered_first_at
     FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS status,
         json_extract(value, '$[2]') AS outcome, json_extract(value, '$[3]') AS reason,
         json_extract(value, '$[4]') AS first_at, json_extract(value, '$[5]') AS completed_at,
-        json_extract(value, '$[6]') AS expected_by
+        json_extract(value, '$[6]') AS expected_by, json_extract(value, '$[7]') AS answered_first_at
         FROM json_each(?)) AS said
     WHERE notices.id = said.id"""
-PROGRESSED = """INSERT INTO progress VALUES {} ON CONFLICT (partner) DO UPDATE
-    SET last_at = MAX(last_at, excluded.last_at)"""
 CONTRADICTED = """INSERT INTO counts VALUES {} ON CONFLICT DO UPDATE SET n = n + excluded.n"""
 CHANGED = """INSERT INTO lag_changes VALUES {} ON CONFLICT DO UPDATE SET n = n + 1"""
 
-_FINAL = (AckStatus.COMPLETED, AckStatus.REFUSED)
 #: Notices that are looked at again together; the work grows with the square of it.
 _TOGETHER = 256
 #: More than the acknowledgements of one event.
@@ -152,6 +154,7 @@ class Notices:
         hours: dict[tuple[str, int, int], tuple[int, int]] = {}
         about: set[tuple[str, str, str]] = set()
         holding = set(select(self._connection, HOLDING))
+        margins: dict[tuple[str, Action], tuple[int, int]] = {}
         for entry, envelope, data in items:
             pack = list(_notice_rows(self._veil, entry, data))
             if data.partner in holding:
@@ -159,6 +162,7 @@ class Notices:
             for row in pack:
                 if rows.setdefault(row[0], row) is not row or data.again is not None:
                     places[_place(row)] = _again(envelope, data, row)
+            _widen(margins, data, pack)
             if data.again is None:
                 for hour in {row[10] // HOUR_MICROS for row in pack}:
                     first, _ = hours.get((data.partner, hour, data.lane), (entry.offset, 0))
@@ -168,6 +172,7 @@ class Notices:
             places.setdefault(_place(row), (row[10], None, None, None))
         insert(self._connection, INSERT_NOTICES, list(rows.values()))
         insert(self._connection, INSERT_HOURS, [(*where, *ends) for where, ends in hours.items()])
+        insert(self._connection, INSERT_MARGINS, [(*whose, *longest) for whose, longest in margins.items()])
         if places:
             insert(self._connection, INSERT_PLACES, [(*place, *why) for place, why in places.items()])
             again = listed({identity for _, _, identity in places})
@@ -221,9 +226,10 @@ class Notices:
         for said in fresh.values():
             data = said.data
             progress = Progress(data.status, data.outcome, data.reason, maybe_micros(data.expected_by))
-            explained = data.detail is not None
-            verdict = bench.judge(data.notice_id, data.partner, progress, said.at, explained=explained)
-            rows.append((*_acknowledgement_row(self._veil, said), verdict))
+            why = data.detail is not None
+            amends = data.amends is True
+            verdict = bench.judge(data.notice_id, data.partner, progress, said.at, explained=why, amends=amends)
+            rows.append((*_acknowledgement_row(self._veil, said), verdict, data.amends))
         insert(self._connection, INSERT_ACKNOWLEDGEMENTS, rows)
         self._advance(bench)
 
@@ -251,15 +257,24 @@ class Notices:
             return
         bench = self._bench({row[0] for row in waiting})
         verdicts = [
-            (notice, identity, bench.judge(notice, partner, _progress(*said), at, explained=bool(explained)))
-            for notice, _, identity, partner, at, explained, *said in waiting
+            (
+                notice,
+                identity,
+                bench.judge(notice, partner, _progress(*said), at, explained=bool(why), amends=amends == 1),
+            )
+            for notice, _, identity, partner, at, why, amends, *said in waiting
         ]
         self._connection.execute(SET_VERDICTS, (listed(verdicts),))
         self._advance(bench)
 
     def _bench(self, notices: Iterable[str]) -> _Bench:
         rows = select(self._connection, PROGRESS, listed(notices))
-        return _Bench({row[0]: _Standing(row[1], Action(row[2]), _progress(*row[3:])) for row in rows})
+        return _Bench(
+            {
+                identity: _Standing(partner, Action(action), completes == 1, closed, first, _progress(*row))
+                for identity, partner, action, completes, closed, first, *row in rows
+            }
+        )
 
     def _advance(self, bench: _Bench) -> None:
         counts = [(*whose, "contradictions", n) for whose, n in bench.contradictions.items()]
@@ -272,25 +287,40 @@ class Notices:
                 to.outcome,
                 to.reason,
                 steps[0],
-                steps[-1] if to.status in _FINAL else None,
+                standing.completed_at,
                 to.expected_by,
+                standing.answered_first_at,
             )
             for notice, standing in bench.standings.items()
             if (steps := standing.steps) and (to := standing.progress)
         ]
         if said:
             self._connection.execute(ADVANCE, (listed(said),))
-            insert(self._connection, PROGRESSED, list(bench.last.items()))
 
 
 @dataclass(slots=True)
 class _Standing:
-    """How far one notice has come, and when it came further in the batch at hand."""
+    """How far one notice has come, and when it came further in the batch at hand. `completed_at` is when its partner
+    gave the final answer that counts, `answered_first_at` when it gave its first, if it took that back."""
 
     partner: str
     action: Action
+    suppression_completes: bool
+    completed_at: int | None
+    answered_first_at: int | None
     progress: Progress
     steps: list[int] = field(default_factory=list)
+
+    def comes_to(self, said: Progress, verdict: Verdict, at: int) -> None:
+        """By what counts of an answer."""
+        self.progress = after(self.progress, said, verdict)
+        self.steps.append(at)
+        if verdict in (Verdict.AMENDED, Verdict.REOPENED):
+            self.answered_first_at = self.answered_first_at or self.completed_at
+            self.completed_at = at if verdict is Verdict.AMENDED else None
+        elif self.progress.status in FINAL and self.completed_at is None:
+            # What was suppressed by contract, and is deleted later, was completed by then.
+            self.completed_at = at
 
 
 @dataclass(slots=True)
@@ -298,23 +328,28 @@ class _Bench:
     """Judges the acknowledgements of a batch in order, each by what those before it did."""
 
     standings: dict[str, _Standing]
-    #: By partner, when it last said something that counted.
-    last: dict[str, int] = field(default_factory=dict)
     #: By partner and kind of notice, how often it said otherwise than before.
     contradictions: Counter[tuple[str, Action]] = field(default_factory=Counter)
 
-    def judge(self, notice: str, partner: str, said: Progress, at: int, *, explained: bool) -> Verdict | None:
+    def judge(
+        self, notice: str, partner: str, said: Progress, at: int, *, explained: bool, amends: bool
+    ) -> Verdict | None:
         """None if the notice itself has not been read yet: the acknowledgement waits for it."""
         standing = self.standings.get(notice)
         if standing is None:
             return None
-        owner = standing.partner == partner
-        verdict = judge(standing.progress, said, owner=owner, action=standing.action, explained=explained)
-        if verdict is Verdict.APPLIED:
-            standing.progress = after(standing.progress, said)
-            standing.steps.append(at)
-            self.last[partner] = max(at, self.last.get(partner, at))
-        elif verdict is Verdict.CONTRADICTION:
+        verdict = judge(
+            standing.progress,
+            said,
+            owner=standing.partner == partner,
+            action=standing.action,
+            explained=explained,
+            amends=amends,
+            suppression_completes=standing.suppression_completes,
+        )
+        if verdict in COUNTS:
+            standing.comes_to(said, verdict, at)
+        if verdict is Verdict.CONTRADICTION:
             self.contradictions[partner, standing.action] += 1
         return verdict
 
@@ -343,7 +378,23 @@ def _notice_rows(veil: Veil, entry: Entry, data: events.NoticesIssued) -> Iterab
             *first_wakes(watch, issued, receive, complete),
             as_json(notice.datasets),
             notice.datasets_count,
+            notice.suppression_completes,
+            maybe_micros(notice.legal_receive_by),
+            maybe_micros(notice.legal_complete_by),
         )
+
+
+def _widen(
+    margins: dict[tuple[str, Action], tuple[int, int]], data: events.NoticesIssued, rows: Iterable[tuple[Any, ...]]
+) -> None:
+    """Note how long before their deadlines a pack's notices come at risk, where it is longer than known."""
+    for notice, row in zip(data.notices, rows, strict=True):
+        issued_at, receive_by, complete_by = row[10:13]
+        if notice.extended_complete_by is not None:
+            complete_by = max(complete_by, micros(notice.extended_complete_by))
+        found = risk_margins(notice.watch, issued_at, receive_by, complete_by)
+        known = margins.get((data.partner, notice.action), (0, 0))
+        margins[data.partner, notice.action] = max(found[0], known[0]), max(found[1], known[1])
 
 
 def _place(row: tuple[Any, ...]) -> _Place:

@@ -206,7 +206,7 @@ def test_parcels_carry_everything_once_and_no_two_have_one_id(count: int, most: 
         assert parcel.webhook_id not in ids
         ids.add(parcel.webhook_id)
         if parcel.count > 1:
-            todo = [*parcel.halves(), *todo]
+            todo = [*parcel.split((parcel.count + 1) // 2), *todo]
         else:
             seen += parcel.notices
     assert seen == list(whole.notices)

@@ -203,6 +203,11 @@ HISTORIES = {
         "cancelled",
         False,
     ),
+    "not reversed by what is no choice": (
+        [reversing(0, 1, 21, rank=2), parked(0, 21, 0), issued(1, 1)],
+        "queued",
+        True,
+    ),
     "reversed, then redriven": (
         [issued(0, 11), refused(0, 11, 0), reversing(1, 11, 21, rank=2), reissued(2, 11)],
         "queued",
@@ -365,7 +370,9 @@ def test_pages_go_on_with_the_next_partner_and_take_a_share_of_each(ledger: Ledg
     ("after", "outcome", "words"),
     [
         ([], Became.WAITING, None),
-        ([failed(0)], Became.WAITING, None),
+        ([failed(0)], Became.WAITING, None),  # before it was issued again
+        ([failed(0, 30)], Became.WAITING, "HTTP 503"),
+        ([failed(0, 30), delivered(1, 5, 5, 31)], Became.WAITING, None),
         ([delivered(0, 1, 1, 30)], Became.TAKEN, None),
         ([acknowledged(0, 11)], Became.TAKEN, None),
         ([refused(1, 11, 1, minutes=30)], Became.REFUSED, "HTTP 422: 0@1"),

@@ -1,0 +1,137 @@
+"""Lanes whose batches are not as a partner takes them now, and partners that change while something is taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.retrying import Attempt
+from agents.webhooks import Answer
+from streams.cloudevents import Envelope
+from streams.events import BatchDelivered, BatchFailed, NoticeParked, PartnerTried
+from streams.records import record
+from streams.topics import PARTNERS
+from tests.conformance.harness import running, until
+from tests.unit.fakes import NOON, OK
+from tests.unit.test_taking_over import ERROR, REFUSED, SLOW, E, Lane, R, every
+
+AWAY = Answer(Attempt(None, "connection refused"), 1.0)
+LATER = Answer(Attempt(503, "HTTP 503", "3600"), 1.0)
+GONE = Answer(Attempt(410, "HTTP 410"), 1.0)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Lane]:
+    made = Lane(tmp_path)
+    yield made
+    made.close()
+    made.engine.close()
+
+
+# -- a pack that is larger than what the partner takes in a request
+
+
+@pytest.mark.parametrize("answer", [REFUSED, ERROR])
+@pytest.mark.parametrize("size", [1, 2])
+async def test_one_notice_of_a_large_pack_holds_up_no_other(scene: Lane, answer: Answer, size: int) -> None:
+    await scene.register("p", 0, batch_size=size)
+    scene.sender.says = scene.sender.without("n0", answer=answer)
+    await scene.issue_packs([(number, E) for number in range(4)])
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 1)
+    assert sorted(scene.sender.took) == every(4)[1:]
+    assert scene.parked() == ["n0"]
+
+
+@pytest.mark.parametrize("limit", [{"batch_size": 1}, {"batch_size": 10, "max_body_bytes": 1024}])
+async def test_nothing_from_further_on_overtakes_the_rest_of_a_large_pack(scene: Lane, limit: dict[str, int]) -> None:
+    await scene.register("p", 0, **limit)
+    scene.sender.says = scene.sender.without("n0")
+    await scene.issue_packs([(0, E), (1, E), (2, E, "user:9")], [(3, R, "user:9")])
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 2)
+    assert [each for each in scene.sender.took if each in ("n2", "n3")] == ["n2", "n3"]
+
+
+async def test_a_smaller_batch_size_counts_for_what_is_waiting(scene: Lane) -> None:
+    await scene.register("p", 0, batch_size=10)
+    scene.sender.says = lambda ids: AWAY
+    await scene.issue_packs([(number, E) for number in range(4)])
+    async with running(scene.app(SLOW)):
+        await until(lambda: scene.sender.heard == [every(4)])
+        scene.sender.says = lambda ids: OK
+        await scene.register("p", 0, batch_size=2, revision=2, url="https://new.example/")
+        await until(lambda: scene.delivered(0) == 1)
+    assert scene.sender.heard[1:] == [every(4)[:2], every(4)[2:]]
+
+
+# -- a partner that changes while a batch is taken apart
+
+
+async def test_a_new_address_after_410_is_not_judged_by_what_the_old_one_did(scene: Lane) -> None:
+    await scene.register("p", 0, batch_size=10)
+    going = [REFUSED, OK, GONE]
+    scene.sender.says = lambda ids: going.pop(0) if going else REFUSED
+    await scene.issue_packs([(1, E), (2, E)])
+    async with running(scene.app()):
+        await until(lambda: not going)
+        await scene.register("p", 0, batch_size=10, revision=2, url="https://new.example/")
+        await until(lambda: len(scene.sender.heard) > 8)
+        assert scene.parked() == []
+        scene.sender.says = lambda ids: OK
+        await until(lambda: scene.delivered(0) == 1)
+    assert scene.sender.took == ["n1", "n2"]
+
+
+# -- what arrives while something waits
+
+
+async def test_what_arrives_does_not_go_before_the_time_that_the_partner_asked_for(scene: Lane) -> None:
+    await scene.register("p", 0, batch_size=10)
+    answers = [REFUSED, LATER]
+    scene.sender.says = lambda ids: answers.pop(0) if answers else OK
+    async with running(scene.app(SLOW)):
+        await scene.issue_packs([(1, E), (2, E)])
+        await until(lambda: len(scene.told(BatchFailed)) == 2)
+        await scene.issue_packs([(3, E)], [(4, E)])
+        await asyncio.sleep(0.5)
+        assert len(scene.sender.heard) == 2
+        await scene.register("p", 0, batch_size=10, revision=2, url="https://new.example/")
+        await until(lambda: scene.delivered(0) == 3)
+
+
+async def test_whoever_asks_for_an_attempt_while_one_fails_gets_another(scene: Lane) -> None:
+    await scene.register("p", 0)
+    scene.sender.held.add("user:1")
+    going = asyncio.Event()
+    asked = asyncio.Event()
+    send = scene.sender.send
+
+    async def slow(*given: object) -> Answer:
+        going.set()
+        await asked.wait()
+        return await send(*given)  # type: ignore[arg-type]
+
+    scene.sender.send = slow  # type: ignore[assignment]
+    answers = [AWAY]
+    scene.sender.says = lambda ids: answers.pop(0) if answers else OK
+    async with running(scene.app(SLOW)):
+        await scene.issue_packs([(1, E)])
+        await going.wait()
+        tried = PartnerTried(partner="p", tried_at=NOON)
+        await scene.engine.log.append([record(PARTNERS.name, Envelope("tried", NOON, tried))])
+        await asyncio.sleep(0.2)
+        asked.set()
+        await until(lambda: scene.delivered(0) == 1)
+
+
+async def test_a_pack_that_holds_a_notice_twice_delivers_it(scene: Lane) -> None:
+    await scene.register("p", 0, batch_size=1)
+    await scene.issue_packs([(1, E), (1, E)])
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 1)
+    assert all(not each.undelivered for each in scene.told(BatchDelivered))
+    assert scene.told(NoticeParked) == []
