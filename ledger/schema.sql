@@ -108,7 +108,7 @@ CREATE TABLE IF NOT EXISTS notices (
     to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED,
     parked INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND parked_at IS NOT NULL AND reversed_at IS NULL) STORED,
     -- Does it wait for its first delivery, but for what is parked?
-    waits INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
+    to_deliver INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
     -- Since when it is a dead letter of the partner's, if it is one: held up, and never taken.
     letter_at INTEGER GENERATED ALWAYS AS (
         CASE WHEN status = 'undeliverable' THEN undeliverable_at WHEN parked AND to_receive THEN parked_at END
@@ -122,7 +122,7 @@ CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at
     WHERE status IN ('refused', 'undeliverable', 'cancelled');
 CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_to_receive
-    ON notices (partner, action, receive_by, due_by, to_receive, waits, receive_risk_at, complete_risk_at)
+    ON notices (partner, action, receive_by, due_by, to_receive, to_deliver, receive_risk_at, complete_risk_at)
     WHERE to_receive;
 CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open, complete_risk_at)
     WHERE is_open;
