@@ -237,6 +237,7 @@ def test_statuses_and_counters_are_what_a_recount_finds(
     assert attempts == ({"attempt_2": len(tried)} if tried else {})
     recount = Counter(row[1] for row in rows)
     recount["parked"] = sum(row[5] for row in rows)
+    recount["parked_queued"] = sum(row[5] and row[1] == "queued" for row in rows)
     recount["ever_delivered"] = sum(row[3] is not None for row in rows)
     assert counts == {name: n for name, n in recount.items() if n}
     measured: Counter[tuple[str, int, int, int]] = Counter()
