@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -29,14 +29,12 @@ from streams.events import (
     Actor,
     Again,
     BatchDelivered,
-    Failing,
     Notice,
     NoticeParked,
     NoticesIssued,
     NoticesSuperseded,
     NoticeUndeliverable,
     PartnerStatus,
-    PartnerSuspended,
 )
 from streams.kinds import Action, Choice
 from streams.ranks import rank_of
@@ -58,7 +56,7 @@ GONE = Answer(Attempt(410, "HTTP 410"), 1.0)
 # -- time that passes at once
 
 
-class Leaping(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class Leaping(selectors.DefaultSelector):
     """Waits for nothing: time leaps to where something happens."""
 
     now = 0.0
@@ -135,7 +133,7 @@ class World:
     lane: list[Message] = field(default_factory=list)
     told: list[Any] = field(default_factory=list)
     partners: list[Record] = field(default_factory=list)
-    commit: Commit = Commit(0)
+    commit: Commit = field(default_factory=lambda: Commit(0))
     says: Callable[[Sequence[str]], Answer] = lambda ids: OK
     #: What was first heard, and first taken, in order.
     heard: list[str] = field(default_factory=list)
@@ -238,7 +236,11 @@ class World:
                 self.broken.append(f"{identity} was left out, and is sent")
             if identity not in self.heard:
                 mine = self.issued[identity]
-                newer = [each for each in self.heard if about(self.issued[each]) == about(mine) and newer_than(self.issued[each], mine)]
+                newer = [
+                    each
+                    for each in self.heard
+                    if about(self.issued[each]) == about(mine) and newer_than(self.issued[each], mine)
+                ]
                 if newer:
                     self.broken.append(f"{identity} is first sent after {newer}")
                 self.heard.append(identity)
@@ -359,7 +361,7 @@ async def work(world: World, life: Life, sealer: Sealer) -> None:
     for at in world.lane[world.commit.offset :]:
         stream.queue.put_nowait(Event(at))
     backoff = Backoff(base=1.0, cap=600.0)
-    courier = Courier(desk, world.directory, Endpoint(world, life), sealer, world.now, backoff)  # type: ignore[arg-type]
+    courier = Courier(desk, world.directory, Endpoint(world, life), sealer, world.now, backoff)
     lane = Lane(app, stream, desk, world.now, courier, {LANE: world.commit}, {LANE: len(world.lane)})  # type: ignore[arg-type]
     try:
         while True:
