@@ -268,17 +268,22 @@ class _Delivery:
         and none is taken, at most one a minute in the end."""
         partner, until = pause.partner, pause.until
         news = self._hold.arrival if pause.for_arrivals else None
-        began, end = monotonic(), self._hold.end()
+        looked = end = self._hold.end()
+        soonest = min(until, monotonic() + min(self._arrived**2, _MOST_BETWEEN_ARRIVALS))
+        if not await self._attempts.wait(partner, soonest):
+            return None
         while monotonic() < until:
+            # Hundreds may come at once, and a lane looks ahead only so far.
+            if news is not None and self._hold.end() != looked:
+                looked = self._hold.end()
+                arrived = bisection.arrived(self._hold.ahead(end))
+                if arrived is not None:
+                    self._arrived += 1
+                    return arrived
+                if self._hold.reversed(bisection.left()):
+                    return None
             if not await self._attempts.wait(partner, until, news):
                 return None
-            if self._hold.reversed(bisection.left()):
-                return None
-            arrived = bisection.arrived(self._hold.ahead(end))
-            if arrived is not None:
-                soonest = min(until, began + min(self._arrived**2, _MOST_BETWEEN_ARRIVALS))
-                self._arrived += 1
-                return arrived if await self._attempts.wait(partner, soonest) else None
         return None
 
     def _drop_reversed(self, bisection: Bisection) -> bool:
@@ -320,13 +325,15 @@ class _Delivery:
         action = Action(tried.parcel.notices[0].action)
         lane, channel = tried.parcel.batch.lane, self._attempts.channel(tried.partner.id)
         taken = since is not None and channel.took_since(tried.partner, lane, action, since)
+        # A partner that was changed since may have another endpoint, which has to show for itself what it takes.
+        unchanged = since is None or tried.partner.updated_at <= since
         return Failing(
             lane=before.lane,
             offset=before.offset,
             failures=before.failures + 1,
             refusals=before.refusals + refused,
             first_refused_at=since,
-            others_taken=before.others_taken or taken,
+            others_taken=(before.others_taken and unchanged) or taken,
         )
 
     async def _keep(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Protocol
 
 from agents.consuming import patiently
@@ -128,9 +128,9 @@ class Directory:
             await self._changed.wait()
         self._complete_at = now
 
-    async def changed(self) -> None:
-        """Wait for the next change of any partner."""
-        await self._changed.wait()
+    def changed(self) -> Awaitable[object]:
+        """Wait for the next change of any partner after this call, whenever it is awaited."""
+        return self._changed.wait()
 
 
 def _is_to_be_tried(before: Partner, after: Partner) -> bool:

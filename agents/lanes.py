@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from agents.parcels import Batch, Parcel, Place
 from agents.poison import poisoned
 from agents.progress import LaneProgress
 from agents.reports import superseded
-from agents.superseding import Words, opposes
+from agents.superseding import Words
 from streams.clock import Clock
 from streams.errors import Undecodable
 from streams.events import Failing
+from streams.kinds import Action
 from streams.log import LANE_BUFFER, Log, events_topic
 from streams.records import Commit, Record, TopicPartition
 from streams.topics import NOTICES
@@ -42,6 +43,8 @@ def add_delivery(app: Any, log: Log, courier: Courier, clock: Clock) -> None:
 
 #: Batches that a partner has and the log not yet, at most: after a crash it gets them again.
 _MOST_WAITING = 20
+#: Messages that are handled together at most, whatever they are: what is no pack holds no notices.
+_MOST_EVENTS = 1_000
 #: Notices that a lane looks ahead, about: they take three times the memory of a message that merely waits.
 _MOST_AHEAD = 5_000
 
@@ -56,6 +59,8 @@ class Joined:
     offsets: list[int] = field(default_factory=list)
     #: What came of the one notice so far, if it is one that was parked: it goes alone.
     failing: Failing | None = None
+    #: The same messages, given once more.
+    again: list[Any] = field(default_factory=list)
 
     def takes(self, pack: WrittenPack | None, most: int) -> bool:
         """Does it have room for a pack of this partner's? What is no pack needs none. A notice that was issued again
@@ -146,13 +151,14 @@ class Lane:
         self._joined = Joined()
         self._busy_until = float("-inf")
         self._words = Words()
+        self._looked_back = LookedBack()
         self._commits = commits
         #: From the first message on.
         self._progress: LaneProgress | None = None
         #: The last one that was taken.
         self._message: Any = None
-        #: The first offset that is not done.
-        self._base = 0
+        #: The first offset that is not done, and the first that was not taken.
+        self._base = self._next = 0
         #: Whose the batch is that is being delivered.
         self._partner = ""
         #: Packs that were looked at before it was their turn, by offset.
@@ -173,6 +179,10 @@ class Lane:
         if self._progress is None:
             self._base = message.offset
             self._progress = LaneProgress(self._commits.get(TopicPartition(*message.tp)))
+        if message.offset < self._next:
+            await self._take_again(event)
+            return
+        self._next = message.offset + 1
         pack = await self._read(message)
         if not self._joined.takes(pack, self._most(pack)):
             await self._deliver()
@@ -180,7 +190,19 @@ class Lane:
             await self._leave_out_old(pack, message)
             self._notices_ahead -= len(self._ahead.pop(message.offset).notices)
         self._joined.add(event, pack)
-        if len(self._joined.notices) >= self._most(pack) or not await self._more_to_come(pack):
+        full = len(self._joined.notices) >= self._most(pack) or len(self._joined.events) >= _MOST_EVENTS
+        if full or not await self._more_to_come(pack):
+            await self._deliver()
+
+    async def _take_again(self, event: Any) -> None:
+        """A rebalance gives what was not committed once more, also to who keeps the lane: it was sent already, or is
+        about to be."""
+        if event.message.offset >= self._base:
+            self._joined.again.append(event)
+        else:
+            await self._done.all()
+            event.ack()
+        if self._joined.events and self._buffer.empty():
             await self._deliver()
 
     # -- for deliveries, see `agents.delivery.Hold`
@@ -278,12 +300,9 @@ class Lane:
         What comes behind it is looked at as for all others."""
         if pack.checked is None or pack.checked >= message.offset:
             return
-        later = [
-            notice
-            async for messages in self._reading(message, pack.checked)
-            for notice in _notices_of(messages, pack.partner)
-        ]
-        old = [any(opposes(other, notice) for other in later) for notice in pack.notices]
+        start, reading = pack.checked, self._reading(message)
+        await patiently(lambda: self._looked_back.reach(start, message.offset, reading))
+        old = [self._looked_back.reversed(pack.partner, start, notice) for notice in pack.notices]
         places = {(message.offset, number) for number, is_old in enumerate(old) if is_old}
         if places - set(self._settled):
             lane, offsets = message.partition, (message.offset,) * len(pack.notices)
@@ -291,8 +310,9 @@ class Lane:
             ids = [pack.notices[number].id for _, number in sorted(places)]
             await self.keep([superseded(batch, ids, self._clock())], places)
 
-    def _reading(self, message: Any, start: int) -> AsyncIterator[Sequence[Any]]:
-        return self._log.read(TopicPartition(*message.tp), start, message.offset)
+    def _reading(self, message: Any) -> Callable[[int], AsyncIterator[Sequence[Any]]]:
+        """From an offset to a message of the lane."""
+        return lambda start: self._log.read(TopicPartition(*message.tp), start, message.offset)
 
     def _most(self, pack: WrittenPack | None) -> int:
         partner = None if pack is None else self._courier.partner(pack.partner)
@@ -320,7 +340,8 @@ class Lane:
                 records = await self._send(batch, joined.failing)
             self._words.forget(batch.partner, batch.last, batch.notices)
         self._base = joined.events[-1].message.offset + 1
-        await self._done.add(self._message, records, self._progress.commit(self._base), joined.events)
+        events = [*joined.events, *joined.again]
+        await self._done.add(self._message, records, self._progress.commit(self._base), events)
         self._busy_until = asyncio.get_running_loop().time()
 
     async def _send(self, batch: Batch, failing: Failing | None) -> list[Record]:
@@ -329,12 +350,37 @@ class Lane:
         return await self._courier.deliver(batch, self)
 
 
-def _notices_of(messages: Sequence[Any], partner: str) -> Iterator[WrittenNotice]:
-    """Of a partner's packs that were issued for the first time."""
-    for message in messages:
-        try:
+class LookedBack:
+    """A stretch of the lane that was read once more: what was issued in it for the first time. Many packs that were
+    issued again have the same stretch to look through, so it is only read on from where it ends."""
+
+    def __init__(self) -> None:
+        self._start = self._end = 0
+        #: By whom and what they are about: where they stand, whether they say to resume, and their ranks.
+        self._said: dict[tuple[str, str, str], list[tuple[int, bool, str]]] = {}
+
+    async def reach(self, start: int, end: int, read: Callable[[int], AsyncIterator[Sequence[Any]]]) -> None:
+        """Know all from `start` to `end`, and not much before; `read` reads from an offset to `end`."""
+        if not self._start <= start <= self._end or start - self._start > _MOST_AHEAD:
+            self._start = self._end = start
+            self._said.clear()
+        async for messages in read(self._end):
+            for message in messages:
+                self._add(message)
+                self._end = message.offset + 1
+        self._end = max(self._end, end)
+
+    def reversed(self, partner: str, start: int, notice: WrittenNotice) -> bool:
+        """Does one from `start` on take back what a notice asks?"""
+        said = self._said.get((partner, notice.subject, notice.purpose), ())
+        resumes, rank = notice.action == Action.RESUME, notice.rank or ""
+        return any(at >= start and other is not resumes and later > rank for at, other, later in said)
+
+    def _add(self, message: Any) -> None:
+        # What is no pack was set aside when it was its turn.
+        with contextlib.suppress(Undecodable):
             pack = read_pack(message.value, message.headers)
-        except Undecodable:
-            continue  # it was set aside when it was its turn
-        if pack.partner == partner and pack.again is None:
-            yield from pack.notices
+            for notice in pack.notices if pack.again is None else ():
+                about = (pack.partner, notice.subject, notice.purpose)
+                word = (message.offset, notice.action == Action.RESUME, notice.rank or "")
+                self._said.setdefault(about, []).append(word)

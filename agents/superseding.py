@@ -109,10 +109,3 @@ class Words:
             about = (partner, notice.subject, notice.purpose)
             if about in self._last and max(word.place for word in self._last[about].values())[0] <= until:
                 del self._last[about]
-
-
-def opposes(later: Asked, earlier: Asked) -> bool:
-    """Does a notice take back what another one, of the same partner, asks?"""
-    same = (later.subject, later.purpose) == (earlier.subject, earlier.purpose)
-    turned = (later.action == Action.RESUME) is not (earlier.action == Action.RESUME)
-    return same and turned and (later.rank or "") > (earlier.rank or "")

@@ -43,8 +43,9 @@ _ALL_LETTERS, _SOME_LETTERS = _LETTERS.format("INDEXED BY notices_letters"), _LE
 _WHOLE = f"""SELECT * FROM notices AS n WHERE id IN (SELECT value FROM json_each(?)) AND NOT {REVERSED}
     ORDER BY lane, offset, rowid"""
 # Where a redriven notice was not taken, at that very place; else what became of it since.
-_OUTCOMES = """SELECT n.*, refused.detail AS refused, waits.detail AS waits, waits.retry_at AS again_at,
-        CASE WHEN consecutive_failures > 0 AND last_failure_at >= again.at THEN last_error END AS failing
+_OUTCOMES = """SELECT n.id, n.status, n.delivered_at, refused.detail AS refused_words, waits.detail AS parked_words,
+        waits.retry_at AS parked_until,
+        CASE WHEN consecutive_failures > 0 AND last_failure_at >= again.at THEN last_error END AS failing_words
     FROM json_each(?) AS asked JOIN notices AS n ON n.id = json_extract(asked.value, '$[0]')
     LEFT JOIN undeliverable AS refused ON refused.notice_id = n.id
         AND refused.lane = json_extract(asked.value, '$[1]') AND refused.offset = json_extract(asked.value, '$[2]')
@@ -228,18 +229,18 @@ def notice_of(row: dict[str, Any]) -> Notice:
 
 def _redriven(row: dict[str, Any]) -> Redriven:
     """An answer, a delivery, and what ended it count wherever they were; else what was said at the place."""
-    status, since = NoticeStatus(row["status"]), None
+    status, until = NoticeStatus(row["status"]), None
     if status is NoticeStatus.CANCELLED:
         outcome, words = Became.CANCELLED, None
     elif row["delivered_at"] is not None or status in (NoticeStatus.COMPLETED, NoticeStatus.REFUSED):
         outcome, words = Became.TAKEN, None
-    elif row["refused"] is not None:
-        outcome, words = Became.REFUSED, row["refused"]
-    elif row["waits"] is not None:
-        outcome, words, since = Became.PARKED, row["waits"], row["again_at"]
+    elif row["refused_words"] is not None:
+        outcome, words = Became.REFUSED, row["refused_words"]
+    elif row["parked_words"] is not None:
+        outcome, words, until = Became.PARKED, row["parked_words"], row["parked_until"]
     else:
-        outcome, words = Became.WAITING, row["failing"]
-    return Redriven(row["id"], outcome, words, maybe_moment(since))
+        outcome, words = Became.WAITING, row["failing_words"]
+    return Redriven(row["id"], outcome, words, maybe_moment(until))
 
 
 def _refused(row: dict[str, Any]) -> Refused:

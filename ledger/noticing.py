@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
-from ledger.reversal import REVERSED_AT
+from ledger.held import HeldNotices
 from ledger.rows import as_json, insert, listed, select
 from ledger.times import HOUR_MICROS, maybe_micros, micros
 from ledger.transitions import COUNTS, Progress, Verdict, after, judge
@@ -53,49 +53,11 @@ MARK_DELIVERED_AGAIN = """UPDATE notices SET delivered_at = ?1
 # The deliveries that cover a place.
 DELIVERIES_OF = """SELECT at, undelivered FROM deliveries
     WHERE delivered AND lane = ?1 AND last_offset >= ?2 AND first_offset <= ?2"""
-NOT_TAKEN = """SELECT json_group_array(notice_id) FROM (
-    SELECT notice_id FROM undeliverable WHERE notice_id IN (SELECT value FROM json_each(?1))
-    UNION SELECT notice_id FROM parked WHERE notice_id IN (SELECT value FROM json_each(?1)))"""
-# What came of notices at the last of their places. Within a lane that is where the lane says; clocks are asked only
-# where a notice came to several lanes.
-HELD = f"""WITH wanted (id) AS MATERIALIZED (SELECT value FROM json_each(?)),
-    ends AS (SELECT notice_id, lane, MAX(offset) AS offset, at, again IS NOT NULL AS again FROM places
-        WHERE notice_id IN (SELECT id FROM wanted) GROUP BY notice_id, lane),
-    last AS (SELECT notice_id, lane, offset FROM (
-            SELECT *, ROW_NUMBER() OVER (PARTITION BY notice_id ORDER BY again DESC, at DESC, lane DESC) AS place
-            FROM ends)
-        WHERE place = 1),
-    said AS (SELECT n.id, COALESCE(last.lane, n.lane) AS lane, COALESCE(last.offset, n.offset) AS offset
-        FROM wanted JOIN notices AS n ON n.id = wanted.id LEFT JOIN last ON last.notice_id = n.id)
-SELECT json_group_array(json_array(n.id, said.lane, said.offset, refused.at, refused.detail, parked.at, parked.detail,
-        parked.retry_at, {REVERSED_AT}))
-    FROM said JOIN notices AS n ON n.id = said.id
-    LEFT JOIN undeliverable AS refused
-        ON refused.notice_id = said.id AND refused.lane = said.lane AND refused.offset = said.offset
-    LEFT JOIN parked ON parked.notice_id = said.id AND parked.lane = said.lane AND parked.offset = said.offset"""
-HOLD = """UPDATE notices SET held_lane = said.lane, held_offset = said.offset, held_words = said.words,
-    undeliverable_at = said.undeliverable, parked_at = said.parked, retry_at = said.retry, reversed_at = said.reversed
-    FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS lane,
-        json_extract(value, '$[2]') AS offset, json_extract(value, '$[3]') AS words,
-        json_extract(value, '$[4]') AS undeliverable, json_extract(value, '$[5]') AS parked,
-        json_extract(value, '$[6]') AS retry, json_extract(value, '$[7]') AS reversed FROM json_each(?)) AS said
-    WHERE notices.id = said.id"""
-#: The partners of whose notices any is held up; then those of its notices about the same.
-HOLDING = """WITH RECURSIVE each (partner) AS (SELECT MIN(partner) FROM notices WHERE held_lane IS NOT NULL
-    UNION ALL SELECT (SELECT MIN(partner) FROM notices WHERE held_lane IS NOT NULL AND partner > each.partner)
-        FROM each WHERE each.partner IS NOT NULL)
-SELECT json_group_array(partner) FROM each WHERE partner IS NOT NULL"""
-HELD_ABOUT = """SELECT json_group_array(held.id) FROM json_each(?) AS said CROSS JOIN notices AS held
-    INDEXED BY notices_held ON held.held_lane IS NOT NULL AND held.partner = json_extract(said.value, '$[0]')
-    AND held.subject = json_extract(said.value, '$[1]') AND held.purpose = json_extract(said.value, '$[2]')"""
 REMOVAL_OF = "SELECT removed_at FROM partners WHERE id = ? AND removed_at IS NOT NULL"
 CANCEL = "UPDATE notices SET cancelled_at = ? WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_SUPERSEDED = """INSERT INTO superseded VALUES {} ON CONFLICT DO UPDATE SET at = MIN(at, excluded.at)"""
 MARK_SUPERSEDED = """UPDATE notices SET superseded_at = (SELECT at FROM superseded WHERE notice_id = notices.id)
     WHERE id IN (SELECT value FROM json_each(?) WHERE value IN (SELECT notice_id FROM superseded))"""
-INSERT_DISCARDED = "INSERT OR IGNORE INTO discarded VALUES {}"
-MARK_DISCARDED = """UPDATE notices SET discarded_at = (SELECT at FROM discarded WHERE notice_id = notices.id)
-    WHERE id IN (SELECT value FROM json_each(?) WHERE value IN (SELECT notice_id FROM discarded))"""
 INSERT_ACKNOWLEDGEMENTS = "INSERT OR IGNORE INTO acknowledgements VALUES {}"
 KNOWN_ACKNOWLEDGEMENTS = (
     "SELECT json_group_array(known.id) FROM json_each(?) AS said CROSS JOIN acknowledgements AS known"
@@ -123,8 +85,6 @@ ADVANCE = """UPDATE notices SET ack_status = said.status, outcome = said.outcome
 CONTRADICTED = """INSERT INTO counts VALUES {} ON CONFLICT DO UPDATE SET n = n + excluded.n"""
 CHANGED = """INSERT INTO lag_changes VALUES {} ON CONFLICT DO UPDATE SET n = n + 1"""
 
-#: Notices that are looked at again together; the work grows with the square of it.
-_TOGETHER = 256
 #: More than the acknowledgements of one event.
 _ITEMS = 1024
 #: Lane, offset, and the notice's id.
@@ -146,6 +106,7 @@ class Notices:
     def __init__(self, connection: sqlite3.Connection, veil: Veil) -> None:
         self._connection = connection
         self._veil = veil
+        self.held = HeldNotices(connection, veil)
 
     def issued(self, items: Sequence[Item]) -> None:
         """Packs, in order."""
@@ -153,7 +114,7 @@ class Notices:
         places: dict[_Place, tuple[Any, ...]] = {}
         hours: dict[tuple[str, int, int], tuple[int, int]] = {}
         about: set[tuple[str, str, str]] = set()
-        holding = set(select(self._connection, HOLDING))
+        holding = self.held.partners()
         margins: dict[tuple[str, Action], tuple[int, int]] = {}
         for entry, envelope, data in items:
             pack = list(_notice_rows(self._veil, entry, data))
@@ -179,32 +140,12 @@ class Notices:
             self._connection.execute(KEEP_FIRST_PLACES, (again,))
             self._connection.execute(SET_FIRST_PLACES, (again,))
         self._catch_up(rows, places)
-        if about:
-            self.look_again({str(each) for each in select(self._connection, HELD_ABOUT, listed(about))})
+        self.held.opposed(about)
 
     def delivered(self, at: int, lane: int, first: int, last: int, undelivered: str) -> None:
         """What stands at these offsets (both included) was taken, but for `undelivered`, a JSON array of ids."""
         for statement in (MARK_DELIVERED, MARK_DELIVERED_AGAIN):
             self._connection.execute(statement, (at, lane, first, last, undelivered))
-
-    def look_again(self, notices: Collection[str]) -> None:
-        """There is news of where these were not taken, of where they stand, or of what reverses them."""
-        wanted = sorted(notices)
-        for start in range(0, len(wanted), _TOGETHER):
-            some = listed(wanted[start : start + _TOGETHER])
-            rows = [_held(*row) for row in select(self._connection, HELD, some)]
-            self._connection.execute(HOLD, (listed(rows),))
-
-    def discarded(self, acts: Iterable[events.OperatorActed]) -> None:
-        """Notices that an operator gave up."""
-        rows = [
-            (notice, micros(act.acted_at), self._veil.text(act.by.words), self._veil.maybe(act.reason))
-            for act in acts
-            for notice in act.notices
-        ]
-        if rows:
-            insert(self._connection, INSERT_DISCARDED, rows)
-            self._connection.execute(MARK_DISCARDED, (listed(row[0] for row in rows),))
 
     def superseded(self, items: Sequence[Item]) -> None:
         """Notices that were left out of their lanes."""
@@ -243,12 +184,11 @@ class Notices:
         for lane, offset in {place[:2] for place in standing}:
             for at, undelivered in execute(DELIVERIES_OF, (lane, offset)).fetchall():
                 self.delivered(at, lane, offset, offset, undelivered)
-        self.look_again({str(each) for each in select(self._connection, NOT_TAKEN, listed({at[2] for at in standing}))})
+        self.held.come({at[2] for at in standing})
         for partner in {row[1] for row in rows.values()}:
             for (removed,) in execute(REMOVAL_OF, (partner,)).fetchall():
                 execute(CANCEL, (removed, listed(row[0] for row in rows.values() if row[1] == partner)))
         execute(MARK_SUPERSEDED, (ids,))
-        execute(MARK_DISCARDED, (ids,))
         self._judge_waiting(ids)
 
     def _judge_waiting(self, ids: str) -> None:
@@ -406,28 +346,6 @@ def _again(envelope: Envelope, data: events.NoticesIssued, row: tuple[Any, ...])
     if data.again is None:
         return row[10], None, None, None
     return micros(envelope.time), data.again.how, data.again.by.words, envelope.id
-
-
-def _held(
-    notice: str,
-    lane: int,
-    offset: int,
-    refused_at: int | None,
-    refused: str | None,
-    parked_at: int | None,
-    parked: str | None,
-    retry_at: int | None,
-    reversed_at: int | None,
-) -> tuple[Any, ...]:
-    """What `HOLD` sets of a notice, by what came of it at its last place; what was refused for good is not tried again.
-    A reversal counts from when both are known: that it is reversed, and that it is held up."""
-    at = parked_at if refused_at is None else refused_at
-    if at is None:
-        return notice, None, None, None, None, None, None, None
-    since = None if reversed_at is None else max(reversed_at, at)
-    if refused_at is not None:
-        return notice, lane, offset, refused, refused_at, None, None, since
-    return notice, lane, offset, parked, None, parked_at, retry_at, since
 
 
 def _said(entry: Entry, envelope: Envelope, data: events.Acknowledged | events.ReplyAcknowledged) -> Iterator[_Said]:

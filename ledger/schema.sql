@@ -81,6 +81,10 @@ CREATE TABLE IF NOT EXISTS notices (
     -- `completed_at` is when the partner gave the final answer that counts. This is when it gave its first one, where
     -- it took that back since; else NULL.
     answered_first_at INTEGER,
+    -- When its partner first answered for good, while an answer stands: to amend one is no progress.
+    answered_at INTEGER GENERATED ALWAYS AS (
+        CASE WHEN completed_at IS NOT NULL THEN COALESCE(answered_first_at, completed_at) END
+    ) VIRTUAL,
     -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
     -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
     -- in case that there is nothing new. Neither follows from the log.
@@ -104,7 +108,7 @@ CREATE TABLE IF NOT EXISTS notices (
     to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED,
     parked INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND parked_at IS NOT NULL AND reversed_at IS NULL) STORED,
     -- Does it wait for its first delivery, but for what is parked?
-    waits INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
+    to_deliver INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
     -- Since when it is a dead letter of the partner's, if it is one: held up, and never taken.
     letter_at INTEGER GENERATED ALWAYS AS (
         CASE WHEN status = 'undeliverable' THEN undeliverable_at WHEN parked AND to_receive THEN parked_at END
@@ -118,15 +122,15 @@ CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at
     WHERE status IN ('refused', 'undeliverable', 'cancelled');
 CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_to_receive
-    ON notices (partner, action, receive_by, due_by, to_receive, waits, receive_risk_at, complete_risk_at)
+    ON notices (partner, action, receive_by, due_by, to_receive, to_deliver, receive_risk_at, complete_risk_at)
     WHERE to_receive;
 CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open, complete_risk_at)
     WHERE is_open;
 -- When overdue notices were taken, and answered for good. What of them came last says whether a clock moves.
 CREATE INDEX IF NOT EXISTS notices_received_late ON notices (partner, action, delivered_at)
     WHERE delivered_at > receive_by;
-CREATE INDEX IF NOT EXISTS notices_completed_late ON notices (partner, action, completed_at)
-    WHERE completed_at > due_by;
+CREATE INDEX IF NOT EXISTS notices_answered_late ON notices (partner, action, answered_at)
+    WHERE answered_at > due_by;
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_letters ON notices (partner, letter_at, id) WHERE letter_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS notices_held ON notices (partner, subject, purpose) WHERE held_lane IS NOT NULL;

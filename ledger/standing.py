@@ -29,7 +29,7 @@ p AS MATERIALIZED (
 SELECT p.partner, p.kind, p.receive, p.complete,
     (SELECT json_group_object(name, n) FROM counts WHERE partner = p.partner AND kind = p.kind) AS counts,
     (SELECT MIN(issued_at) FROM notices WHERE partner = p.partner AND action = p.kind AND is_open) AS oldest_open,
-    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND waits
+    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND to_deliver
         ORDER BY receive_by LIMIT 1) AS oldest_queued,
     (SELECT json_array(COUNT(*), COUNT(*) FILTER (WHERE due_by < :now),
             COUNT(*) FILTER (WHERE due_by >= :now AND complete_risk_at <= :now)) FROM notices
@@ -56,8 +56,8 @@ SELECT p.partner, p.kind, p.receive, p.complete,
         WHERE partner = p.partner AND action = p.kind AND is_open ORDER BY due_by LIMIT 1) AS first_complete,
     (SELECT MIN(due_by) FROM notices
         WHERE partner = p.partner AND action = p.kind AND is_open AND due_by > :now + p.complete) AS far_complete,
-    (SELECT MAX(completed_at) FROM notices
-        WHERE partner = p.partner AND action = p.kind AND completed_at > due_by) AS moved_complete
+    (SELECT MAX(answered_at) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND answered_at > due_by) AS moved_complete
     FROM p"""
 
 

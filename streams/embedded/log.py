@@ -81,9 +81,11 @@ class EmbeddedLog(Log):
     async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Message]]:
         while start < end:
             (rows,) = await self._store.fetch([(tp, start, min(READ, end - start))])
-            if not rows:
+            # Where the first records were retired there are others above the end.
+            found = [_message(tp, row) for row in rows if row.offset < end]
+            if not found:
                 return
-            yield [_message(tp, row) for row in rows]
+            yield found
             start = rows[-1].offset + 1
 
     def own(self, group: str) -> None:

@@ -242,10 +242,6 @@ class Steps:
         hold = self._holds.get(tp)
         return None if hold is None else hold.known
 
-    def commits(self) -> dict[TopicPartition, Commit]:
-        """The same, of all that are held."""
-        return {tp: hold.known for tp, hold in self._holds.items()}
-
     async def advance(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit what needed no step, since it caused no record; where steps are being made, they commit it. False if
         not all of it worked: ask again later."""

@@ -155,3 +155,12 @@ async def test_every_change_wakes_everybody_who_waits() -> None:
     await settle()
     assert not again.done()
     again.cancel()
+
+
+async def test_a_change_right_after_somebody_began_to_wait_is_not_missed() -> None:
+    """Who waits for several things at once does so in tasks, which begin a moment later."""
+    log = MemoryLog()
+    directory = Directory(log)
+    waiting = asyncio.ensure_future(directory.changed())
+    directory.take([], 0)
+    await asyncio.wait_for(waiting, 1)

@@ -18,7 +18,7 @@ from ledger.transitions import COUNTS, Progress, Verdict, after, judge
 from streams.events import Acknowledged, AckStatus, NoticesIssued, Outcome
 from streams.kinds import Action
 from tests.unit.test_extending import asks
-from tests.unit.test_ledger import acknowledged, at, dump, entry, notice, partner, status
+from tests.unit.test_ledger import acknowledged, at, delivered, dump, entry, notice, partner, status
 
 DONE, REFUSED, WORKING = AckStatus.COMPLETED, AckStatus.REFUSED, AckStatus.IN_PROGRESS
 DELETED, SUPPRESSED, NOT_FOUND = Outcome.DELETED, Outcome.SUPPRESSED, Outcome.NOT_FOUND
@@ -162,6 +162,23 @@ def test_a_contradiction_to_what_was_opened_again_is_listed(ledger: Ledger) -> N
     ledger.apply([acknowledged(2, 1, outcome=SUPPRESSED, amends="the job had failed")])
     (found,) = ledger.contradictions(None, None, 9)
     assert (found.stands, found.stands_outcome, found.stands_since) == (NoticeStatus.IN_PROGRESS, SUPPRESSED, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ([], "STALL"),
+        # Who amends what it answered in time does nothing for what is overdue.
+        ([acknowledged(1, 1, REFUSED, None, told=900, amends="a backup")], "STALL"),
+        ([acknowledged(1, 1, outcome=SUPPRESSED, told=900, amends="not yet")], "STALL"),
+        ([acknowledged(1, 2, outcome=SUPPRESSED, told=900)], "STALL"),
+        ([acknowledged(1, 2, told=900)], "WARN"),
+    ],
+)
+def test_to_amend_moves_no_clock(ledger: Ledger, said: list[Entry], state: str) -> None:
+    both = entry("notices", 0, "pack", NoticesIssued(partner="p", lane=0, notices=tuple(map(notice, (1, 2, 3)))))
+    ledger.apply([REGISTERED, both, delivered(0, 0, 0), acknowledged(0, 1), *said])
+    assert ledger.lag(at(901))[0].state == state
 
 
 def test_what_the_platform_was_late_with_is_its_own(ledger: Ledger) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.retrying import Attempt
 from agents.webhooks import Answer
 from streams.cloudevents import Envelope
-from streams.events import BatchDelivered, BatchFailed, NoticeParked, PartnerTried
-from streams.records import record
+from streams.events import (
+    Again,
+    BatchDelivered,
+    BatchFailed,
+    NoticeParked,
+    NoticesIssued,
+    NoticeUndeliverable,
+    PartnerTried,
+)
+from streams.records import Message, record
 from streams.topics import PARTNERS
 from tests.conformance.harness import running, until
 from tests.unit.fakes import NOON, OK
-from tests.unit.test_taking_over import ERROR, REFUSED, SLOW, E, Lane, R, every
+from tests.unit.test_taking_over import BY, ERROR, REFUSED, SLOW, E, Lane, R, every, failing, retry, said
 
 AWAY = Answer(Attempt(None, "connection refused"), 1.0)
 LATER = Answer(Attempt(503, "HTTP 503", "3600"), 1.0)
@@ -135,3 +145,42 @@ async def test_a_pack_that_holds_a_notice_twice_delivers_it(scene: Lane) -> None
         await until(lambda: scene.delivered(0) == 1)
     assert all(not each.undelivered for each in scene.told(BatchDelivered))
     assert scene.told(NoticeParked) == []
+
+
+# -- what was issued again
+
+
+async def test_many_that_were_issued_again_read_the_lane_once(scene: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them was looked for up to the same place. The resume of one of them came in between."""
+    await scene.register("p", 0, batch_size=1)
+    await scene.issue_packs([(500, E)], [(501, R, "user:3")])
+    for number in range(40):
+        again = Again(how="replay", by=BY)
+        await scene.put(NoticesIssued(partner="p", lane=0, notices=(said(number, E),), again=again, checked=1))
+    read = scene.engine.log.read
+    seen: list[int] = []
+
+    async def counted(*where: Any) -> AsyncIterator[Sequence[Message]]:
+        async for messages in read(*where):
+            seen.extend(message.offset for message in messages)
+            yield messages
+
+    monkeypatch.setattr(scene.engine.log, "read", counted)
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 42)
+    assert scene.left_out() == ["n3"]
+    assert sorted(seen) == sorted(set(seen))
+
+
+async def test_a_partner_that_was_changed_shows_anew_what_it_takes_before_a_notice_is_undeliverable(
+    scene: Lane,
+) -> None:
+    """What its former endpoint took says nothing of the one that it has now, which may take nothing."""
+    await scene.register("p", 0, updated_at=NOON - timedelta(minutes=1))
+    scene.sender.says = lambda ids: REFUSED
+    await scene.put(retry(5, failing(2, 15)))
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 1)
+    (told,) = scene.told(NoticeParked, NoticeUndeliverable)
+    assert isinstance(told, NoticeParked)
+    assert not told.failing.others_taken

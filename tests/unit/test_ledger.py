@@ -463,6 +463,20 @@ def test_a_gap_is_refused_and_nothing_of_the_batch_is_kept(ledger: Ledger, tmp_p
     assert ledger.offsets() == {TopicPartition("rescind.notices", 0): 1}
 
 
+def test_offsets_between_which_nothing_can_be_read_are_no_gap(ledger: Ledger) -> None:
+    """On Kafka the end of a transaction takes an offset."""
+    tp = TopicPartition("rescind.notices", 0)
+    ledger.apply([replace(issued(1, 1), since=0), replace(issued(3, 3), since=2)])
+    # Where the log ends so, the ledger is told to move on.
+    ledger.apply([Entry(*tp, 5, NOON, None, since=4)])
+    assert ledger.offsets() == {tp: 6}
+    ledger.apply([replace(issued(7, 7), since=4)])
+    assert ledger.offsets() == {tp: 8}
+    # What somebody read from there on says nothing of what stands before it.
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([replace(issued(12, 12), since=10)])
+
+
 def test_a_gap_that_compaction_left_is_none(ledger: Ledger) -> None:
     ledger.apply([entry("partners", 0, "r1", partner()), entry("partners", 7, "r2", partner("q", 1))])
     assert [row.id for row in ledger.partners()] == ["p", "q"]

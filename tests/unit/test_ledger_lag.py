@@ -144,7 +144,7 @@ class Recount:
 
     @property
     def answered_late(self) -> datetime | None:
-        answered = [(each.completed_at, each.due_by) for each in self._all]
+        answered = [(each.answered_first_at or each.completed_at, each.due_by) for each in self._all]
         return max((at for at, due in answered if at is not None and at > due), default=None)
 
     @property

@@ -100,10 +100,10 @@ class Log:
     def answered(self, number: int, at: timedelta, status: AckStatus = AckStatus.COMPLETED, **more: Any) -> None:
         data = Acknowledged(
             notice_id=f"n-{number}", partner="p", subject=f"user:{number}", status=status, occurred_at=NOON, via="api",
-            outcome=Outcome.DELETED if status is AckStatus.COMPLETED else None,
-            reason=RefusalReason.EXEMPT if status is AckStatus.REFUSED else None, **more,
+            reason=RefusalReason.EXEMPT if status is AckStatus.REFUSED else None,
+            **{"outcome": Outcome.DELETED if status is AckStatus.COMPLETED else None} | more,
         )  # fmt: skip
-        self._add(ACKNOWLEDGEMENTS.name, f"said-{number}-{status}", NOON + at, data)
+        self._add(ACKNOWLEDGEMENTS.name, f"said-{number}-{at}", NOON + at, data)
 
     def changed(self, **changes: Any) -> None:
         data = PartnerChanged.model_validate(partner().model_dump() | {"revision": 2} | changes)
@@ -185,6 +185,34 @@ def test_a_word_on_the_way_is_no_answer(ledger: Ledger, log: Log) -> None:
     log.delivered(1, SECOND)
     log.answered(1, MINUTE, AckStatus.IN_PROGRESS)
     assert seen(ledger, log, 2 * MINUTE).state is LagState.STALL
+
+
+def test_who_amends_an_answer_that_was_in_time_moves_nothing_that_is_overdue(ledger: Ledger, log: Log) -> None:
+    log.issued(1, 2, clocks=SHORT)
+    log.delivered(1, SECOND)
+    log.answered(1, 2 * SECOND, AckStatus.REFUSED)
+    log.answered(1, 2 * MINUTE, amends=True, detail="we were wrong")
+    row = seen(ledger, log, 3 * MINUTE)
+    assert (row.windows[0].answered, row.windows[0].refused) == (1, 0)
+    assert (row.state, row.kinds[1].overdue_answered_at) == (LagState.STALL, None)
+
+
+def test_who_takes_a_late_answer_back_has_not_answered(ledger: Ledger, log: Log) -> None:
+    log.issued(1, clocks=SHORT)
+    log.delivered(1, SECOND)
+    log.answered(1, MINUTE)
+    assert seen(ledger, log, 2 * MINUTE).open == 0
+    log.answered(1, 2 * MINUTE, outcome=Outcome.SUPPRESSED, amends=True, detail="it is still in a backup")
+    row = seen(ledger, log, 3 * MINUTE)
+    assert (row.open, row.state, row.kinds[1].overdue_answered_at) == (1, LagState.STALL, None)
+
+
+def test_what_is_only_suppressed_is_not_answered(ledger: Ledger, log: Log) -> None:
+    log.issued(1, clocks=SHORT)
+    log.delivered(1, SECOND)
+    log.answered(1, MINUTE, outcome=Outcome.SUPPRESSED)
+    row = seen(ledger, log, 3 * MINUTE)
+    assert (row.open, row.state) == (1, LagState.STALL)
 
 
 def test_each_action_is_judged_by_itself(ledger: Ledger, log: Log) -> None:

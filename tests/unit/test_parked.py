@@ -136,7 +136,7 @@ def counts(ledger: Ledger) -> dict[str, int]:
 
 def test_counters_tell_both(ledger: Ledger) -> None:
     ledger.apply([issued(0, 1, 2, 3), refused(0, 1, 0), parked(1, 2, 0)])
-    assert counts(ledger) == {"undeliverable": 1, "parked": 1, "queued": 2}
+    assert counts(ledger) == {"undeliverable": 1, "parked": 1, "parked_queued": 1, "queued": 2}
     ledger.apply([reissued(1, 1, 2, how="redrive")])
     assert counts(ledger) == {"queued": 3}
 

@@ -202,6 +202,8 @@ async def test_of_a_batch_that_is_taken_in_parts_the_rest_alone_comes_after_a_cr
 
 async def test_what_nobody_has_settled_comes_again_in_order(scene: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     await scene.register("p", 0)
+    scene.sender.says = lambda ids: BUSY
+    await scene.issue_packs([(1, E, "user:1")], [(2, R, "user:1")])
     async with scene.crashing(monkeypatch) as crashed:
 
         def take_and_crash(ids: Sequence[str]) -> Answer:
@@ -209,7 +211,6 @@ async def test_what_nobody_has_settled_comes_again_in_order(scene: Lane, monkeyp
             return OK
 
         scene.sender.says = take_and_crash
-        await scene.issue_packs([(1, E, "user:1")], [(2, R, "user:1")])
         await until(lambda: "n1" in scene.sender.took)
     scene.sender.says = lambda ids: OK
     async with running(scene.app()):
@@ -354,7 +355,7 @@ def failing(refusals: int, minutes: float, *, others_taken: bool = True) -> Fail
 async def test_a_parked_notice_that_is_refused_again_is_parked_or_in_the_end_undeliverable(
     scene: Lane, before: Failing, kind: type
 ) -> None:
-    await scene.register("p", 0)
+    await scene.register("p", 0, updated_at=NOON - timedelta(days=1))
     scene.sender.says = scene.sender.without("n5")
     await scene.put(retry(5, before))
     await scene.issue_packs([(6, E)])
