@@ -64,8 +64,8 @@ def one(op: str, detail: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Op]]:
 
 
 def away(fault: str, whose: set[str], death: tuple[str, int, int], *, dies: bool) -> list[Op]:
-    """Users turn twice while the partner is away; the worker may die when it is back."""
-    turned: list[Op] = [("fails", fault), ("opt_in", whose), ("passes", 5), ("opt_out", whose), ("passes", 5)]
+    """Users opt in while the partner is away, and some out again; the worker may die when it is back."""
+    turned: list[Op] = [("fails", fault), ("opt_in", set(USERS[:3])), ("passes", 5), ("opt_out", whose), ("passes", 5)]
     return [*turned, ("takes", None), ("dies", death) if dies else ("passes", 4_000)]
 
 
@@ -285,9 +285,9 @@ def _answers(data: Any) -> list[Acknowledged]:
     return [each for _, each in data.each()] if isinstance(data, ReplyAcknowledged) else [data]
 
 
-#: An opt-out is answered; the partner is away for an opt-in and the next opt-out; when it is back the opt-in is left
-#: out, the opt-out taken, and the worker dies before that is durable.
-LEFT_OUT = [("opt_out", {"user:1"}), *away("503", {"user:1"}, ("before", 1, 4_000), dies=True)]
+#: Two opt-outs are taken; the partner is away while both users opt in, and one of them out again. When it is back that
+#: one's opt-in is left out, the rest is taken, and the worker dies before that is durable.
+LEFT_OUT = [("opt_out", {"user:1", "user:2"}), *away("503", {"user:1"}, ("before", 1, 4_000), dies=True)]
 
 
 @given(histories)
