@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= ./data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test lint types unit soak bench picture clean
+.PHONY: help setup up demo test lint types unit long soak bench picture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ unit: $(VENV)/.dev
 
 picture: $(VENV)/.dev ## Take the README's picture of the dashboard from a running demo
 	@$(BIN)/python docs/picture.py
+
+long: $(VENV)/.dev ## Kill the service under load forty times, as CI does after `make test`
+	@CAMPAIGN_KILLS=40 $(BIN)/pytest tests/e2e/test_campaign.py -k turns_nobody
 
 soak: $(VENV)/.dev ## Kill the service under load, and workers on a real Kafka, for half an hour, and live through a busy month
 	@CAMPAIGN_KILLS=146 $(BIN)/pytest tests/e2e/test_campaign.py -k turns_nobody

@@ -41,7 +41,7 @@ def add_fanout(
         decisions = [item.envelope for item in good]
         await directory.caught_up()
         given = await holders(decisions, disclosures)
-        packs = pack(decisions, list(directory.all()), given, disclosed=disclosed)
+        packs = pack(decisions, list(directory.all()), given, disclosed=disclosed, now=clock())
         for envelope in issued(tracing, decisions, packs):
             assert isinstance(envelope.data, NoticesIssued)  # noqa: S101 - `pack` makes nothing else
             records.append(record(NOTICES.name, envelope, partition=envelope.data.lane))

@@ -59,6 +59,8 @@ class Joined:
     offsets: list[int] = field(default_factory=list)
     #: What came of the one notice so far, if it is one that was parked: it goes alone.
     failing: Failing | None = None
+    #: The same messages, given once more.
+    again: list[Any] = field(default_factory=list)
 
     def takes(self, pack: WrittenPack | None, most: int) -> bool:
         """Does it have room for a pack of this partner's? What is no pack needs none. A notice that was issued again
@@ -155,8 +157,8 @@ class Lane:
         self._progress: LaneProgress | None = None
         #: The last one that was taken.
         self._message: Any = None
-        #: The first offset that is not done.
-        self._base = 0
+        #: The first offset that is not done, and the first that was not taken.
+        self._base = self._next = 0
         #: Whose the batch is that is being delivered.
         self._partner = ""
         #: Packs that were looked at before it was their turn, by offset.
@@ -177,6 +179,10 @@ class Lane:
         if self._progress is None:
             self._base = message.offset
             self._progress = LaneProgress(self._commits.get(TopicPartition(*message.tp)))
+        if message.offset < self._next:
+            await self._take_again(event)
+            return
+        self._next = message.offset + 1
         pack = await self._read(message)
         if not self._joined.takes(pack, self._most(pack)):
             await self._deliver()
@@ -186,6 +192,17 @@ class Lane:
         self._joined.add(event, pack)
         full = len(self._joined.notices) >= self._most(pack) or len(self._joined.events) >= _MOST_EVENTS
         if full or not await self._more_to_come(pack):
+            await self._deliver()
+
+    async def _take_again(self, event: Any) -> None:
+        """A rebalance gives what was not committed once more, also to who keeps the lane: it was sent already, or is
+        about to be."""
+        if event.message.offset >= self._base:
+            self._joined.again.append(event)
+        else:
+            await self._done.all()
+            event.ack()
+        if self._joined.events and self._buffer.empty():
             await self._deliver()
 
     # -- for deliveries, see `agents.delivery.Hold`
@@ -323,7 +340,8 @@ class Lane:
                 records = await self._send(batch, joined.failing)
             self._words.forget(batch.partner, batch.last, batch.notices)
         self._base = joined.events[-1].message.offset + 1
-        await self._done.add(self._message, records, self._progress.commit(self._base), joined.events)
+        events = [*joined.events, *joined.again]
+        await self._done.add(self._message, records, self._progress.commit(self._base), events)
         self._busy_until = asyncio.get_running_loop().time()
 
     async def _send(self, batch: Batch, failing: Failing | None) -> list[Record]:

@@ -9,10 +9,19 @@ from collections.abc import Awaitable, Callable, Iterable
 from ledger import LedgerReader
 from streams.errors import RescindError
 from streams.records import Appender
-from streams.topics import ACKNOWLEDGEMENTS, DEADLINES, DELIVERIES, NOTICES, PARTNERS, UNDELIVERABLE, TopicSpec
+from streams.topics import (
+    ACKNOWLEDGEMENTS,
+    ACTIONS,
+    DEADLINES,
+    DELIVERIES,
+    NOTICES,
+    PARTNERS,
+    UNDELIVERABLE,
+    TopicSpec,
+)
 
 #: What must have been read, to know what is open and what is settled.
-STANDING = (PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, ACKNOWLEDGEMENTS, DEADLINES)
+STANDING = (PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, ACKNOWLEDGEMENTS, DEADLINES, ACTIONS)
 #: Seconds to wait for the ledger before a look is given up; it is behind, and there will be another.
 _CATCH_UP = 30.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 
 from streams import ids
@@ -41,10 +42,16 @@ def action_of(decision: ConsentChanged | DeletionRequested) -> Action | None:
 
 
 def notices_for(
-    decision: Envelope, partners: Iterable[Partner], given: Given = MappingProxyType({}), *, disclosed: bool = False
+    decision: Envelope,
+    partners: Iterable[Partner],
+    given: Given = MappingProxyType({}),
+    *,
+    disclosed: bool = False,
+    now: datetime | None = None,
 ) -> Iterator[tuple[Partner, Notice]]:
-    """One notice for each partner that must hear. The clocks run from when the toggle was accepted. `given` says which
-    datasets each partner was given the subject in. With `disclosed` who was given none is only asked to stop."""
+    """One notice for each partner that must hear. `given` says which datasets each partner was given the subject in.
+    With `disclosed` who was given none is only asked to stop. What is late `now`, before it is in any lane, is the
+    platform's delay, or ours, and never the partner's; None means that no time has passed since it was accepted."""
     data = decision.data
     if not isinstance(data, ConsentChanged | DeletionRequested):
         return
@@ -59,6 +66,9 @@ def notices_for(
             continue
         action = Action.STOP if disclosed and asked is Action.ERASE and count is None else asked
         clocks = partner.clocks_of(action)
+        times = (data.occurred_at, data.accepted_at, data.accepted_at if now is None else max(now, data.accepted_at))
+        receive, complete = clocks.receive.due(*times), clocks.complete.due(*times)
+        completes = partner.suppression_completes and action is Action.ERASE
         yield (
             partner,
             _notice(
@@ -70,13 +80,16 @@ def notices_for(
                 purpose=data.purpose,
                 occurred_at=data.occurred_at,
                 issued_at=data.accepted_at,
-                receive_by=clocks.receive.deadline(data.accepted_at),
-                complete_by=clocks.complete.deadline(data.accepted_at),
-                extended_complete_by=clocks.complete.extended(data.accepted_at),
+                receive_by=receive.by,
+                complete_by=complete.by,
+                extended_complete_by=complete.extended,
                 rank=data.rank,
                 watch=partner.watch,
                 datasets=datasets,
                 datasets_count=count,
+                suppression_completes=True if completes else None,
+                legal_receive_by=receive.missed,
+                legal_complete_by=complete.missed,
             ),
         )
 
@@ -107,9 +120,12 @@ def pack(
     given: Given = MappingProxyType({}),
     *,
     disclosed: bool = False,
+    now: datetime | None = None,
 ) -> list[Envelope]:
     """The packs that a batch of decisions causes: per partner in order, none above its batch size."""
-    addressed = (each for decision in decisions for each in notices_for(decision, partners, given, disclosed=disclosed))
+    addressed = (
+        each for decision in decisions for each in notices_for(decision, partners, given, disclosed=disclosed, now=now)
+    )
     return [_envelope(*each) for each in packed(addressed)]
 
 

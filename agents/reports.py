@@ -21,7 +21,6 @@ from streams.events import (
     NoticeParked,
     NoticesSuperseded,
     NoticeUndeliverable,
-    Outcome,
     Partner,
     PartnerSuspended,
     RefusalReason,
@@ -32,7 +31,7 @@ from streams.kinds import Action
 from streams.records import Record, record
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS, UNDELIVERABLE
 from streams.trusting import trusted
-from streams.vocabulary import AS_ASKED
+from streams.vocabulary import FINAL, Meaning, read_as
 from streams.written import WrittenNotice
 
 log = logging.getLogger(__name__)
@@ -212,10 +211,10 @@ def _quoted(text: str | None) -> str:
 
 
 def _meant(partner: str, notice: WrittenNotice, item: ReplyItem) -> AcknowledgedItem:
-    outcome, reason = _meaning(item, Action(notice.action))
-    working = item.status is AckStatus.IN_PROGRESS
+    status, outcome, reason = _meaning(item, Action(notice.action))
+    working = status is AckStatus.IN_PROGRESS
     said: dict[str, Any] = {
-        "status": item.status,
+        "status": status,
         "outcome": outcome,
         "reason": reason,
         "detail": item.detail,
@@ -224,16 +223,19 @@ def _meant(partner: str, notice: WrittenNotice, item: ReplyItem) -> Acknowledged
         "evidence": item.evidence,
         "vocabulary": item.vocabulary,
         "code": item.code,
+        # Without a word why it is an answer like any other: if it differs from the one before, a contradiction.
+        "amends": True if item.amends and status in FINAL and (item.detail or "").strip() else None,
     }
     identity = ids.acknowledgement_id(item.id, partner, *content_of(**said))
     return _item(id=identity, notice_id=item.id, subject=notice.subject, **said)
 
 
-def _meaning(item: ReplyItem, action: Action) -> tuple[Outcome | None, RefusalReason | None]:
-    """The outcome and the reason that a reply means. Its short forms, `completed` and `refused` alone, are
-    answers; and an outcome of what is not completed, or a reason of what is not refused, says nothing."""
-    if item.status is AckStatus.COMPLETED:
-        return item.outcome or AS_ASKED[action], None
-    if item.status is AckStatus.REFUSED:
-        return None, item.reason or RefusalReason.OTHER
-    return None, None
+def _meaning(item: ReplyItem, action: Action) -> Meaning:
+    """What a reply means to what was asked. Its short forms, `completed` and `refused` alone, are answers; and an
+    outcome of what is not completed, or a reason of what is not refused, says nothing."""
+    said = read_as(Meaning(item.status, item.outcome, item.reason), item.vocabulary, item.code, action)
+    if said.status is AckStatus.COMPLETED:
+        return said._replace(reason=None)
+    if said.status is AckStatus.REFUSED:
+        return Meaning(said.status, None, said.reason or RefusalReason.OTHER)
+    return Meaning(said.status)

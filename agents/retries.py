@@ -12,14 +12,13 @@ import logging
 from typing import Any
 
 from agents.consuming import append_until_durable
-from agents.looking import caught_up, look_for_ever
+from agents.looking import STANDING, caught_up, look_for_ever
 from ledger import LedgerReader
 from ledger.retries import Due
 from streams.clock import Clock
 from streams.events import Actor, Again
 from streams.packs import packed_alone
 from streams.records import Appender, Record
-from streams.topics import ACKNOWLEDGEMENTS, ACTIONS, DELIVERIES, NOTICES, PARTNERS, UNDELIVERABLE
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,6 @@ log = logging.getLogger(__name__)
 EVERY = 1.0
 #: Notices that a look issues again at most.
 MOST = 500
-#: What says whether a notice is parked, closed or reversed, and whether its partner gets anything.
-_TOPICS = (PARTNERS, NOTICES, DELIVERIES, UNDELIVERABLE, ACKNOWLEDGEMENTS, ACTIONS)
 _COMPLAINT = "parked notices could not be tried again"
 _AGAIN = Again(how="retry", by=Actor(key="retries", role="service", label="Rescind"))
 
@@ -48,7 +45,7 @@ class Retries:
         if not await asyncio.to_thread(self._ledger.any_retry, self._clock()):
             return 0
         # What was issued again by the last look, or by another ledger, is not parked any more.
-        await caught_up(self._appender, self._ledger, _TOPICS)
+        await caught_up(self._appender, self._ledger, STANDING)
         now = self._clock()
         due = await asyncio.to_thread(self._ledger.retries, now, self._after, MOST)
         self._after = due.next or ""

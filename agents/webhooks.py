@@ -91,6 +91,7 @@ class ReplyItem(BaseModel):
     evidence: Annotated[dict[str, Any] | None, BeforeValidator(_fitting)] = None
     vocabulary: Vocabulary | None = None
     code: Annotated[Code | None, WrapValidator(_or_none)] = None
+    amends: Annotated[bool, BeforeValidator(_plainly_true)] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -164,6 +165,12 @@ def _event(notice: WrittenNotice) -> dict[str, Any]:
         data["rank"] = notice.rank
     if notice.extended_complete_by is not None:
         data["extended_complete_by"] = notice.extended_complete_by
+    if notice.legal_receive_by is not None:
+        data["legal_receive_by"] = notice.legal_receive_by
+    if notice.legal_complete_by is not None:
+        data["legal_complete_by"] = notice.legal_complete_by
+    if notice.suppression_completes:
+        data["suppression_completes"] = True
     if notice.reminder is not None:
         data["reminder"] = notice.reminder
     if notice.datasets is not None:

@@ -38,7 +38,9 @@ _COUNT = """INSERT INTO counts SELECT partner, action, status, COUNT(*) FROM not
 _DELIVERED = """INSERT INTO counts SELECT partner, action, 'ever_delivered', COUNT(delivered_at) FROM notices
     GROUP BY 1, 2"""
 _ROLL_UP = """INSERT INTO lag_rollups SELECT partner, action, ?1, ?2, {at} / (3600000000 * ?2),
-    {bucket}, COUNT(*) FROM notices WHERE {at} IS NOT NULL GROUP BY 1, 2, 5, 6"""
+    {bucket}, {answer}, COUNT(*) FROM notices WHERE {at} IS NOT NULL GROUP BY 1, 2, 5, 6, 7"""
+_MARGINS = """INSERT INTO risk_margins SELECT partner, action, MAX(receive_by - receive_risk_at),
+    MAX(complete_by - complete_risk_at) FROM notices GROUP BY 1, 2"""
 _BUCKET = "(SELECT bucket FROM lag_buckets WHERE upper >= {at} - issued_at ORDER BY upper LIMIT 1)"
 _EVER = """INSERT INTO lag_ever SELECT partner, action, ?1,
     (SELECT MIN(upper) FROM lag_ends WHERE upper >= {at} - issued_at), COUNT(*) FROM notices
@@ -89,10 +91,12 @@ def _fill(connection: sqlite3.Connection, notices: int, partners: int) -> None:
     connection.execute(_COUNT)
     connection.execute("INSERT INTO lag_changes SELECT partner, kind, SUM(n) FROM counts GROUP BY 1, 2")
     connection.execute(_DELIVERED)
+    connection.execute(_MARGINS)
     for clock, at in (("receive", "delivered_at"), ("complete", "completed_at"), ("issue", "issued_at")):
         for hours in (1, 24):
             bucket = "0" if clock == "issue" else _BUCKET.format(at=at)
-            connection.execute(_ROLL_UP.format(at=at, bucket=bucket), (clock, hours))
+            answer = "answer" if clock == "complete" else "0"
+            connection.execute(_ROLL_UP.format(at=at, bucket=bucket, answer=answer), (clock, hours))
         if clock != "issue":
             connection.execute(_EVER.format(at=at), (clock,))
     connection.execute("INSERT INTO delivery_health SELECT id, ?, NULL, NULL, NULL, 0 FROM partners", (micros(NOW),))

@@ -13,20 +13,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rescind.partner import InvalidInput, InvalidSignature, ReceivedNotice, completed, receive, reply
+from rescind.partner import InvalidInput, InvalidSignature, LastWords, ReceivedNotice, completed, receive, reply
 
 REGISTERED = json.loads(Path(sys.argv[1]).read_text())
 #: What signatures are checked with: the secret for v1, the public key for v1a.
 KEYS = [
     key for key in (REGISTERED["signing_secret"], *(key["public_key"] for key in REGISTERED["signing_keys"])) if key
 ]
-#: In real life: a database. A webhook may come twice; the notice's id tells.
+#: In real life: a database. A webhook may come twice, which the notice's id tells; or late, which its rank tells.
 DONE: set[str] = set()
+WORDS = LastWords()
 
 
 def obey(notice: ReceivedNotice) -> None:
     """Where a partner would delete, suppress or resume."""
     print(f"{notice.action} {notice.subject} for {notice.purpose}", flush=True)
+
+
+def answer(notice: ReceivedNotice) -> dict[str, str]:
+    """Do what is asked, once, unless a newer choice has replaced it: that was received, and not done."""
+    if notice.id not in DONE:
+        if not WORDS.take(notice):
+            return {"id": notice.id, "status": "received"}
+        obey(notice)
+        DONE.add(notice.id)
+    return {"id": notice.id, **completed(notice)}
 
 
 class Webhook(BaseHTTPRequestHandler):
@@ -40,11 +51,7 @@ class Webhook(BaseHTTPRequestHandler):
         except InvalidInput:
             self._answer(400, b"")
             return
-        for notice in delivery.notices:
-            if notice.id not in DONE:
-                obey(notice)
-                DONE.add(notice.id)
-        self._answer(200, reply({"id": notice.id, **completed(notice)} for notice in delivery.notices))
+        self._answer(200, reply([answer(notice) for notice in delivery.notices]))
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,21 +19,25 @@ from gateway.problems import Problem, problems
 from gateway.tracing import acknowledged
 from ledger import NoticeRow, NoticeStatus, fits
 from ledger.extending import WORDS, Asked, Extended, judged
+from ledger.times import maybe_micros
+from ledger.transitions import Progress, Verdict, completes, judge, progress_of
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import EVIDENCE_CAP, Acknowledged, AckStatus, Code, Outcome, RefusalReason, Vocabulary
+from streams.kinds import Action
 from streams.moments import Moment
 from streams.names import EventId
 from streams.records import record
 from streams.topics import ACKNOWLEDGEMENTS, NOTICES
-from streams.vocabulary import Meaning, meaning
+from streams.vocabulary import FINAL, Meaning, meaning, read_as
 
 router = APIRouter(tags=["partners"])
 
 
 class AcknowledgementIn(BaseModel):
     """`completed` needs an `outcome`, `refused` a `reason`. In the place of `status` may stand a `code` of a public
-    `vocabulary` (`opendsr`, `drp`, `drop`); beside it, `code` is a word of the partner's own."""
+    `vocabulary` (`opendsr`, `drp`, `drop`); beside it, `code` is a word of the partner's own. With `amends` a final
+    answer takes the place of an earlier one; `detail` says why, in words that were not used for that notice before."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     notice_id: EventId
@@ -46,6 +51,7 @@ class AcknowledgementIn(BaseModel):
     evidence: dict[str, Any] | None = None
     vocabulary: Vocabulary | None = None
     code: Code | None = None
+    amends: bool = False
 
     @property
     def said(self) -> Meaning:
@@ -70,14 +76,34 @@ class AcknowledgementIn(BaseModel):
             raise ValueError("expected_by belongs to status in_progress")
         if self.extend and not (self.status is AckStatus.IN_PROGRESS and (self.detail or "").strip()):
             raise ValueError("extend belongs to status in_progress, with a detail that says why")
+        if self.amends and not (said.status in FINAL and (self.detail or "").strip()):
+            raise ValueError("amends belongs to status completed or refused, with a detail that says why")
         if self.evidence is not None and len(orjson.dumps(self.evidence)) > EVIDENCE_CAP:
             raise ValueError(f"evidence is larger than {EVIDENCE_CAP} bytes")
         return self
 
+    def answer(self, action: Action) -> Meaning:
+        """In our words, to what was asked."""
+        return read_as(self.said, self.vocabulary, self.code, action)
+
+
+Result = Literal[
+    "accepted",
+    "suppressed",
+    "contradiction",
+    "not_extended",
+    "unknown_notice",
+    "not_yours",
+    "wrong_outcome",
+    "unexplained",
+]
+#: What is recorded, and counts for what it says, though maybe not for all that was meant.
+TAKEN = frozenset({"accepted", "suppressed", "contradiction", "not_extended"})
+
 
 class ItemResult(BaseModel):
     notice_id: str
-    result: Literal["accepted", "unknown_notice", "not_yours", "wrong_outcome", "not_extended", "unexplained"]
+    result: Result
     detail: str | None = None
 
 
@@ -98,9 +124,10 @@ EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "dele
     openapi_extra=body_of(AcknowledgementIn, many=True, example=EXAMPLE),
 )
 async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
-    """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable, and so is one whose
-    result is `not_extended`: it counts for what it says but for that. An equal one may be repeated and changes nothing.
-    422 if none of them is accepted.
+    """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable. So is one whose
+    result is `not_extended`: it counts for what it says but for that; `suppressed`: the data is still there, so the
+    notice stays open; or `contradiction`: an earlier answer stands, since this one does not say that it amends it. An
+    equal one may be repeated and changes nothing. 422 if nothing of it is recorded.
 
     `expected_by` is the partner's own estimate, and moves no deadline. `extend` does, once, to the notice's
     `extended_complete_by`, if it has one and `complete_by` has not passed."""
@@ -119,13 +146,14 @@ async def take(
     tracing = context.tracing
     traces = await asyncio.to_thread(context.ledger.traces, [*known]) if tracing.enabled else {}
     results = [_result(item, known.get(item.notice_id), partner, now) for item in said]
+    results = await _anew(context, said, results, known, now)
     records = [
         record(
             ACKNOWLEDGEMENTS.name,
             acknowledged(tracing, _event(now, item, known[item.notice_id], via, signed), traces.get(item.notice_id)),
         )
         for item, result in zip(said, results, strict=True)
-        if result.result in ("accepted", "not_extended")
+        if result.result in TAKEN
     ]
     if not records:
         errors = [{"index": index, **result.model_dump()} for index, result in enumerate(results)]
@@ -153,14 +181,79 @@ def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str, now
     if notice.partner != partner:
         detail = "this notice is for another partner"
         return ItemResult(notice_id=item.notice_id, result="not_yours", detail=detail)
-    outcome = item.said.asked(notice.action).outcome
+    outcome = item.answer(notice.action).outcome
     if outcome is not None and not fits(outcome, notice.action):
         detail = f"{outcome} is no outcome of what was asked, which is {notice.action}"
         return ItemResult(notice_id=item.notice_id, result="wrong_outcome", detail=detail)
     if _moves(item, notice) and item.detail is None:
         detail = "this moves what you promised, so say in `detail` why"
         return ItemResult(notice_id=item.notice_id, result="unexplained", detail=detail)
-    return _extended(item, notice, now) if item.extend else ItemResult(notice_id=item.notice_id, result="accepted")
+    return _extended(item, notice, now) if item.extend else _counted(item, notice)
+
+
+def _counted(item: AcknowledgementIn, notice: NoticeRow) -> ItemResult:
+    """What the partner is told of an answer that is recorded."""
+    answer, verdict = item.answer(notice.action), _verdict(item, notice)
+    open_still = answer.outcome is Outcome.SUPPRESSED and not completes(
+        Progress(answer.status, answer.outcome), notice.action, suppression_completes=notice.suppression_completes
+    )
+    if verdict is Verdict.CONTRADICTION:
+        detail = f"{_words(notice)} stands: to take that back, say so with `amends`, and why in `detail`"
+        return ItemResult(notice_id=item.notice_id, result="contradiction", detail=detail)
+    if open_still:
+        detail = (
+            "recorded; the notice asks for deletion and the data is still there, so it stays open and its clock runs on"
+            f" until {rfc3339(notice.due_by)}: no contract that lets suppression complete it is set for you"
+        )
+        return ItemResult(notice_id=item.notice_id, result="suppressed", detail=detail)
+    detail_of = {Verdict.AMENDED: f"it takes the place of {_words(notice)}"}
+    return ItemResult(notice_id=item.notice_id, result="accepted", detail=detail_of.get(verdict))
+
+
+def _verdict(item: AcknowledgementIn, notice: NoticeRow) -> Verdict:
+    """As the ledger will judge it, unless another answer is on its way."""
+    answer = item.answer(notice.action)
+    return judge(
+        progress_of(notice),
+        Progress(answer.status, answer.outcome, answer.reason, maybe_micros(item.expected_by)),
+        owner=True,
+        action=notice.action,
+        explained=item.detail is not None,
+        amends=item.amends,
+        suppression_completes=notice.suppression_completes,
+    )
+
+
+async def _anew(
+    context: Context,
+    said: Sequence[AcknowledgementIn],
+    results: list[ItemResult],
+    known: Mapping[str, NoticeRow],
+    now: datetime,
+) -> list[ItemResult]:
+    """Who takes an answer back a second time, in the words of the first, would say nothing new: that is told, and not
+    dropped."""
+    taken = [item.amends and result.result in TAKEN for item, result in zip(said, results, strict=True)]
+    if not any(taken):
+        return results
+    ids_of = [
+        (item.notice_id, _event(now, item, known[item.notice_id], "api", None).id) if amends else ("", "")
+        for item, amends in zip(said, taken, strict=True)
+    ]
+    before = await asyncio.to_thread(context.ledger.said_before, filter(any, ids_of))
+    detail = "you gave this very answer before, in the same words, and took it back since; say in `detail` why anew"
+    return [
+        ItemResult(notice_id=item.notice_id, result="unexplained", detail=detail)
+        if identity in before and _verdict(item, known[item.notice_id]) in (Verdict.AMENDED, Verdict.REOPENED)
+        else result
+        for item, result, (_, identity) in zip(said, results, ids_of, strict=True)
+    ]
+
+
+def _words(notice: NoticeRow) -> str:
+    """What stands."""
+    because = notice.outcome or notice.reason
+    return f"your earlier answer, {notice.status}" + (f" ({because})" if because else "")
 
 
 def _moves(item: AcknowledgementIn, notice: NoticeRow) -> bool:
@@ -190,7 +283,7 @@ def _event(
     via: Literal["api", "callback"],
     statement: str | None,
 ) -> Envelope:
-    said = item.said.asked(notice.action)
+    said = item.answer(notice.action)
     data = Acknowledged(
         notice_id=item.notice_id,
         partner=notice.partner,
@@ -208,5 +301,6 @@ def _event(
         statement=statement,
         vocabulary=item.vocabulary,
         code=item.code,
+        amends=item.amends or None,
     )
     return Envelope(ids.acknowledgement_id(item.notice_id, notice.partner, *data.content), now, data)

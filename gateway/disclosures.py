@@ -24,7 +24,8 @@ _PAGE = 1000
 class DisclosureOut(BaseModel):
     """A dataset that was handed over with the subject in it, at `disclosed_at`. If it was `withdrawn`, the subject had
     chosen otherwise by then. `notice`, `asked_at` and `became` are of the partner's last notice to delete it since:
-    null if there is none; `became` is the notice's status, or how it was completed."""
+    null if there is none; `became` is the notice's status, or how it was completed. Of an open one it is
+    `suppressed_only`, if that is all its partner did: the data is still there."""
 
     export: str
     partner: str
@@ -110,5 +111,11 @@ def _out(disclosure: Disclosure, notices: Iterable[NoticeRow]) -> DisclosureOut:
         withdrawn=disclosure.withdrawn,
         notice=None if last is None else last.id,
         asked_at=None if last is None else last.issued_at,
-        became=None if last is None else last.outcome or last.reason or last.status,
+        became=None if last is None else _became(last),
     )
+
+
+def _became(notice: NoticeRow) -> str:
+    if notice.completed_at is None and notice.outcome is not None:
+        return f"{notice.outcome}_only"
+    return notice.outcome or notice.reason or notice.status

@@ -30,8 +30,10 @@ async def get_lag(
     key: OperatorOrPartner,
     window: Annotated[Window, Query(description="What the percentiles are over.")] = Window.DAY,
 ) -> Lag:
-    """Open, oldest open, percentiles, overdue and backlog of each partner and of each kind of notice, and over a window
-    how many came and were answered. A partner's key shows that partner only. Seconds throughout."""
+    """Of each partner its state with the reason for it; of each partner and each kind of notice what is open, since
+    when, overdue, at risk, undeliverable, parked and not delivered yet; and over a window how many came, how many were
+    answered in time, late or with a refusal, and how long it took. A partner's key shows that partner only. Seconds
+    throughout; shares are from 0 to 1."""
     context = context_of(request)
     if key.role is Role.PARTNER:
         return Lag(

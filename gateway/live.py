@@ -196,10 +196,13 @@ def _row(before: Piece | None, look: int, board: Board, row: PartnerLag, now: da
 def _summary(before: Piece | None, look: int, board: Board) -> Piece:
     states = Counter(row.state for row in board.rows)
     counted = {state: states[state] for state in sorted(LagState, key=_SEVERITY.__getitem__)}
-    known = (board.totals, sum(row.overdue for row in board.rows), counted)
+    overdue, at_risk = (sum(getattr(row, name) for row in board.rows) for name in ("overdue", "at_risk"))
+    known = (board.totals, overdue, counted, at_risk)
     if before is not None and before.known == known:
         return before
-    return Piece(look, known, rendered("summary.html", totals=known[0], overdue=known[1], states=counted))
+    return Piece(
+        look, known, rendered("summary.html", totals=board.totals, overdue=overdue, at_risk=at_risk, states=counted)
+    )
 
 
 async def _either(stopping: asyncio.Event, seconds: float) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.families import counter, gauge, histogram
-from ledger import Clocked, LagState, LedgerReader, Metered, PartnerLag, Totals
+from ledger import Clocked, LagState, LedgerReader, Metered, PartnerLag, Totals, Window, WindowLag
 from ledger.lag import EVER_ENDS
 from ledger.metering import OUTCOMES
 from streams.clock import Clock
@@ -40,7 +40,7 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._clock()
-        rows, totals = self._ledger.overview(now)
+        rows, totals = self._ledger.overview(now, Window.DAY, tuple(Window))
         partners = [row.partner for row in rows]
         known = self._ledger.metered(partners)
         yield gauge("rescind_build_info", "Which version this is", ["version"], [([version("rescind")], 1)])
@@ -50,6 +50,7 @@ class LedgerCollector(Collector):
         yield from _delivering(rows, known)
         yield from _open(partners, known, now.timestamp())
         yield from _lags(rows, known)
+        yield from _answers(rows)
         held = [([topic], count) for topic, count in self._held_records().items()]
         yield gauge(
             "rescind_log_records_held", "Records kept beyond their retention for a reader behind", ["topic"], held
@@ -79,12 +80,21 @@ def _standing(rows: list[PartnerLag]) -> Iterator[Metric]:
         ("rescind_notices_open", "Notices not completed or refused yet", lambda row: row.open),
         ("rescind_backlog_notices", "Notices not delivered yet", lambda row: row.backlog),
         ("rescind_notices_undeliverable", "Notices refused for good", lambda row: row.undeliverable),
+        ("rescind_notices_parked", "Notices that fail while others are taken", lambda row: row.parked),
     )
     for name, text, value in figures:
         yield gauge(name, text, ["partner"], [([row.partner], value(row)) for row in rows])
     late = [([row.partner, Deadline.RECEIVE], row.overdue_receive) for row in rows]
     late += [([row.partner, Deadline.COMPLETE], row.overdue_complete) for row in rows]
     yield gauge("rescind_notices_overdue", "Open notices past their clock", ["partner", "clock"], late)
+    near = [
+        ([row.partner, kind.kind, clock], count)
+        for row in rows
+        for kind in row.kinds
+        for clock, count in ((Deadline.RECEIVE, kind.at_risk_receive), (Deadline.COMPLETE, kind.at_risk_complete))
+    ]
+    text = "Open notices near the end of their clock, and not past it"
+    yield gauge("rescind_notices_at_risk", text, ["partner", "kind", "clock"], near)
     yield counter(
         "rescind_acknowledgements_contradictory",
         "Final answers after other final ones",
@@ -145,6 +155,40 @@ def _lags(rows: list[PartnerLag], known: Metered) -> Iterator[Metric]:
         if seconds is not None
     ]
     yield gauge("rescind_lag_seconds", "The same, over the last day", ["partner", "clock", "percentile"], percentiles)
+
+
+def _answers(rows: list[PartnerLag]) -> Iterator[Metric]:
+    every = [(row.partner, kind.kind, lag) for row in rows for kind in row.kinds for lag in kind.windows]
+    yield gauge(
+        "rescind_answers",
+        "Final answers in a window: `in_time` and `late` are all of them, and `refused` are among both",
+        ["partner", "kind", "window", "answer"],
+        (
+            ([partner, kind, lag.window, answer], count)
+            for partner, kind, lag in every
+            for answer, (count, _) in _by_answer(lag).items()
+        ),
+    )
+    yield gauge(
+        "rescind_answers_share",
+        "The same as parts of all final answers, from 0 to 1, over the last day",
+        ["partner", "kind", "answer"],
+        (
+            ([partner, kind, answer], share)
+            for partner, kind, lag in every
+            if lag.window is Window.DAY
+            for answer, (_, share) in _by_answer(lag).items()
+            if share is not None
+        ),
+    )
+
+
+def _by_answer(lag: WindowLag) -> dict[str, tuple[int, float | None]]:
+    return {
+        "in_time": (lag.in_time, lag.in_time_share),
+        "late": (lag.late, lag.late_share),
+        "refused": (lag.refused, lag.refused_share),
+    }
 
 
 def _deadlines(partners: list[str], ledger: LedgerReader) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from gateway.problems import problems
 from gateway.standing import check_own
 from ledger import Listed, NoticeRow, NoticeStatus, Role, Wanted
 from ledger.views import OPEN
+from streams.events import Outcome
 from streams.kinds import Action
 from streams.moments import Moment
 from streams.names import PartnerId, Purpose, Subject
@@ -33,6 +34,9 @@ class NoticesQuery(BaseModel):
         Field(max_length=9, description="One status or several; `open` is every one that is neither done nor over."),
     ] = ()
     action: Action | None = None
+    outcome: Annotated[
+        Outcome | None, Field(description="Only with this outcome; an open one may be `suppressed`.")
+    ] = None
     purpose: Purpose | None = None
     subject: Subject | None = None
     overdue: Annotated[bool, Field(description="Only what is open and past a clock that still runs.")] = False
@@ -71,6 +75,7 @@ async def get_notices(request: Request, key: OperatorOrPartner, query: Annotated
         statuses=query.statuses(),
         action=query.action,
         purpose=query.purpose,
+        outcome=query.outcome,
         subject=query.subject,
         overdue=query.overdue,
         start=query.issued_from,

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ledger import PartnerLag, WindowLag
+
 _HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -68,17 +70,29 @@ def spoken(word: str | None) -> str:
     return (word or "–").replace("_", " ")
 
 
+def percent(share: float | None) -> str:
+    """A part of a whole, from 0 to 1."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def answers_of(lag: PartnerLag) -> list[tuple[str, WindowLag]]:
+    """How a partner answered over the first of its windows: each action, and all together."""
+    return [*((kind.kind, kind.windows[0]) for kind in lag.kinds), ("all", lag.windows[0])]
+
+
 _templates = Environment(
     loader=PackageLoader("gateway"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 _templates.filters |= {
     "duration": duration,
     "count": lambda number: f"{number:,}",
+    "percent": percent,
+    "capitalize_first": lambda text: text[:1].upper() + text[1:],
     "spoken": spoken,
     "utc": lambda time: f"{time:%Y-%m-%d %H:%M:%S} UTC",
     "iso": lambda time: f"{time:%Y-%m-%dT%H:%M:%SZ}",
 }
-_templates.globals |= {"age_of": age, "ago": ago, "ahead": ahead}
+_templates.globals |= {"age_of": age, "ago": ago, "ahead": ahead, "answers_of": answers_of}
 
 
 def rendered(template: str, **values: Any) -> str:

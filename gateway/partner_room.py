@@ -107,6 +107,7 @@ def in_words(clock: Clock) -> str:
         words.append(f"by the calendar of {clock.calendar}")
     if clock.time_zone != "UTC":
         words.append(f"in {clock.time_zone}")
+    words += clock.rules
     return ", ".join(words)
 
 

@@ -58,10 +58,13 @@ BodyBytes = Annotated[int, Field(ge=1024, le=8 * 1024 * 1024)]
 
 
 class PartnerIn(BaseModel):
-    """A registration. Clocks run from the acceptance of a toggle: a period (`PT24H`, `P30D`, `P1M`, `15 business
-    days`), a number of seconds, or an object; `clocks` are those of a kind of notice alone; `watch` is when a
+    """A registration. A clock is a period (`PT24H`, `P30D`, `P1M`, `15 business days`, which are Monday to Friday), a
+    number of seconds, or an object, which may say what it runs from (`since`: `accepted_at`, the acceptance of the
+    toggle, or `occurred_at`, the person's request), which days count (`week`: `mon-sat`), and whether the day of the
+    start is the first (`inclusive`). `clocks` are those of a kind of notice alone; `watch` is when a
     notice is at risk, and reminded of, in fractions of its time. With `suspend_exports_when_overdue` it gets no
-    export while anything of its is overdue. `linger_ms` is how long a busy lane waits to fill a request, and
+    export while anything of its is overdue. `suppression_completes` says that a contract lets `suppressed` complete an
+    `erase`. `linger_ms` is how long a busy lane waits to fill a request, and
     `max_body_bytes` counts before gzip. `lanes` are requests that may go to the partner at once; a subject always
     goes by the same one. Signatures are those of Standard Webhooks: `v1` is HMAC-SHA256, `v1a` Ed25519; with both,
     each request has one of each."""
@@ -84,6 +87,7 @@ class PartnerIn(BaseModel):
     clocks: ClocksByAction = ClocksByAction()
     watch: Watch | None = None
     suspend_exports_when_overdue: bool = False
+    suppression_completes: bool = False
     signature_schemes: SignatureSchemes = (Scheme.V1,)
 
 
@@ -94,9 +98,10 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 
 class PartnerPatch(BaseModel):
     """What may change; what is left out stays, `clocks` change as a whole, and null is a value of limits (none) and of
-    `watch` (as usual). What was issued before keeps its deadlines. The lane of a partner that is paused, or suspended
-    for a reason, waits; nothing in it is lost; `active` ends either. To one that is draining nothing new is issued, now
-    or later: its lane runs empty, so that it can be removed."""
+    `watch` (as usual). What was issued before keeps its deadlines, and is judged by `suppression_completes` as it was
+    then. The lane of a partner that is paused, or suspended for a reason, waits; nothing in it is lost; `active` ends
+    either. To one that is draining nothing new is issued, now or later: its lane runs empty, so that it can be
+    removed."""
 
     # The defaults only let a field be left out; they are neither used nor shown.
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_defaults)
@@ -115,6 +120,7 @@ class PartnerPatch(BaseModel):
     clocks: ClocksByAction = ClocksByAction()
     watch: Watch | None = None
     suspend_exports_when_overdue: bool = False
+    suppression_completes: bool = False
     status: Literal["active", "paused", "suspended"] = "active"
     status_reason: Reason = ""
     draining: bool = False
@@ -164,6 +170,7 @@ class PartnerOut(BaseModel):
     clocks: ClocksByAction
     watch: Watch | None
     suspend_exports_when_overdue: bool
+    suppression_completes: bool
     status: PartnerStatus
     status_reason: str | None
     draining_since: datetime | None

@@ -52,8 +52,11 @@ class ReportQuery(BaseModel):
 
 class ReportedNotice(BaseModel):
     """`words` are the partner's own, where it refused or does not take the notice; of one that was discarded they say
-    by whom and why. The last word came at `completed_at`, be it done or refused. `parked` is one that waits to be sent
-    again, from `retry_at` on."""
+    by whom and why. The answer that counts came at `completed_at`, be it done or refused; where it took the place of an
+    earlier one, the first came at `answered_first_at`. `parked` is one that waits to be sent again, from `retry_at` on.
+    An open notice whose outcome is `suppressed` is one to erase, of which the data is still there. `issued_late` is the
+    platform's own: it issued the notice after `legal_receive_by` or `legal_complete_by`, the dates by the person's
+    request."""
 
     notice: str
     subject: str
@@ -78,6 +81,11 @@ class ReportedNotice(BaseModel):
     retry_at: datetime | None
     cancelled_at: datetime | None
     cancelled_because: str | None
+    answered_first_at: datetime | None
+    suppression_completes: bool
+    legal_receive_by: datetime | None
+    legal_complete_by: datetime | None
+    issued_late: bool
 
 
 COLUMNS = tuple(ReportedNotice.model_fields)

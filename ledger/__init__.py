@@ -7,9 +7,10 @@ from ledger.disclosing import DisclosureIndex
 from ledger.extending import Extended
 from ledger.history import Block
 from ledger.keys import ApiKey, KeyStore, Role
-from ledger.lag import LagState, Percentiles, Window
+from ledger.lag import Percentiles, Window
 from ledger.listing import Listed, Wanted
 from ledger.metering import Clocked, Metered
+from ledger.partner_state import LagState
 from ledger.reading import LedgerReader
 from ledger.reporting import ReportRow, ReportTotals, Summary
 from ledger.store import Ledger, LedgerGap

@@ -43,12 +43,17 @@ _ALL_LETTERS, _SOME_LETTERS = _LETTERS.format("INDEXED BY notices_letters"), _LE
 _WHOLE = f"""SELECT * FROM notices AS n WHERE id IN (SELECT value FROM json_each(?)) AND NOT {REVERSED}
     ORDER BY lane, offset, rowid"""
 # Where a redriven notice was not taken, at that very place; else what became of it since.
-_OUTCOMES = """SELECT n.*, refused.detail AS refused, waits.detail AS waits, waits.retry_at AS again_at
+_OUTCOMES = """SELECT n.id, n.status, n.delivered_at, refused.detail AS refused_words, waits.detail AS parked_words,
+        waits.retry_at AS parked_until,
+        CASE WHEN consecutive_failures > 0 AND last_failure_at >= again.at THEN last_error END AS failing_words
     FROM json_each(?) AS asked JOIN notices AS n ON n.id = json_extract(asked.value, '$[0]')
     LEFT JOIN undeliverable AS refused ON refused.notice_id = n.id
         AND refused.lane = json_extract(asked.value, '$[1]') AND refused.offset = json_extract(asked.value, '$[2]')
     LEFT JOIN parked AS waits ON waits.notice_id = n.id
-        AND waits.lane = json_extract(asked.value, '$[1]') AND waits.offset = json_extract(asked.value, '$[2]')"""
+        AND waits.lane = json_extract(asked.value, '$[1]') AND waits.offset = json_extract(asked.value, '$[2]')
+    LEFT JOIN places AS again ON again.notice_id = n.id
+        AND again.lane = json_extract(asked.value, '$[1]') AND again.offset = json_extract(asked.value, '$[2]')
+    LEFT JOIN delivery_health ON delivery_health.partner = n.partner"""
 _POISONED = "SELECT * FROM poisoned WHERE done_at IS NULL"
 
 #: Where a page ended; the next begins behind it.
@@ -216,23 +221,26 @@ def notice_of(row: dict[str, Any]) -> Notice:
         watch=None if row["watch"] is None else Watch.model_validate_json(row["watch"]),
         datasets=None if row["datasets"] is None else orjson.loads(row["datasets"]),
         datasets_count=row["datasets_count"],
+        suppression_completes=True if row["suppression_completes"] else None,
+        legal_receive_by=maybe_moment(row["legal_receive_by"]),
+        legal_complete_by=maybe_moment(row["legal_complete_by"]),
     )
 
 
 def _redriven(row: dict[str, Any]) -> Redriven:
     """An answer, a delivery, and what ended it count wherever they were; else what was said at the place."""
-    status, since = NoticeStatus(row["status"]), None
+    status, until = NoticeStatus(row["status"]), None
     if status is NoticeStatus.CANCELLED:
         outcome, words = Became.CANCELLED, None
     elif row["delivered_at"] is not None or status in (NoticeStatus.COMPLETED, NoticeStatus.REFUSED):
         outcome, words = Became.TAKEN, None
-    elif row["refused"] is not None:
-        outcome, words = Became.REFUSED, row["refused"]
-    elif row["waits"] is not None:
-        outcome, words, since = Became.PARKED, row["waits"], row["again_at"]
+    elif row["refused_words"] is not None:
+        outcome, words = Became.REFUSED, row["refused_words"]
+    elif row["parked_words"] is not None:
+        outcome, words, until = Became.PARKED, row["parked_words"], row["parked_until"]
     else:
-        outcome, words = Became.WAITING, None
-    return Redriven(row["id"], outcome, words, maybe_moment(since))
+        outcome, words = Became.WAITING, row["failing_words"]
+    return Redriven(row["id"], outcome, words, maybe_moment(until))
 
 
 def _refused(row: dict[str, Any]) -> Refused:

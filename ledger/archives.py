@@ -25,7 +25,7 @@ from streams.errors import StorageUnusable
 #: Columns of what is folded, in the order in which it is kept; of a notice's own without its id.
 ACKNOWLEDGEMENT = (
     "id", "place", "partner", "subject", "status", "outcome", "reason", "detail", "expected_by", "occurred_at", "at",
-    "evidence", "via", "statement", "vocabulary", "code", "verdict",
+    "evidence", "via", "statement", "vocabulary", "code", "verdict", "amends",
 )  # fmt: skip
 MARK = ("deadline", "step", "event_id", "at")
 STATEMENT = ("id", "partner", "webhook_id", "webhook_timestamp", "webhook_signature", "body", "at")

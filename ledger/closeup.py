@@ -59,6 +59,10 @@ class Funnel(NamedTuple):
     refused: int
     undeliverable: int
     cancelled: int
+    #: Of what is to be erased, how many the partner says it only suppressed; open, or completed by contract.
+    suppressed: int = 0
+    #: Issued after a date by the person's request.
+    issued_late: int = 0
 
 
 class Attempt(NamedTuple):
@@ -120,6 +124,8 @@ def funnel(database: Database, partner: str) -> Funnel:
         refused=counts.get(NoticeStatus.REFUSED, 0),
         undeliverable=counts.get(NoticeStatus.UNDELIVERABLE, 0),
         cancelled=counts.get(NoticeStatus.CANCELLED, 0),
+        suppressed=counts.get("suppressed", 0),
+        issued_late=counts.get("issued_late", 0),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from sqlite_utils import Database
 
-from ledger.times import moment
+from ledger.times import maybe_moment, moment
 from ledger.views import Contradiction, NoticeStatus
 from streams.events import AckStatus
 from streams.kinds import Action
@@ -45,7 +45,7 @@ def _contradiction(row: dict[str, Any]) -> Contradiction:
         stands=NoticeStatus(row["stands"]),
         stands_outcome=row["stands_outcome"],
         stands_reason=row["stands_reason"],
-        stands_since=moment(row["stands_since"]),
+        stands_since=maybe_moment(row["stands_since"]),
         status=AckStatus(row["status"]),
         outcome=row["outcome"],
         reason=row["reason"],

@@ -23,8 +23,9 @@ ASK = "INSERT OR IGNORE INTO extensions VALUES {}"
 # Unless the notice itself was not read yet.
 ASKED = """SELECT json_group_array(json_array(said.place, asked.id, notices.id, said.at, said.detail IS NOT NULL,
         said.partner = notices.partner, notices.complete_by, notices.extended_complete_by, notices.extended_by,
-        EXISTS (SELECT 1 FROM acknowledgements AS final WHERE final.notice_id = notices.id AND final.place < said.place
-            AND final.status IN ('completed', 'refused') AND final.verdict = 'applied')))
+        COALESCE((SELECT final.verdict <> 'reopened' FROM acknowledgements AS final
+            WHERE final.notice_id = notices.id AND final.place < said.place AND final.status IN ('completed', 'refused')
+            AND final.verdict IN ('applied', 'amended', 'reopened') ORDER BY final.place DESC LIMIT 1), 0)))
     FROM extensions AS asked JOIN acknowledgements AS said ON said.notice_id = asked.notice_id AND said.id = asked.id
     JOIN notices ON notices.id = asked.notice_id WHERE asked.verdict IS NULL
     AND asked.notice_id IN (SELECT value FROM json_each(?))"""
@@ -58,7 +59,7 @@ WORDS = {
 
 
 class Asked(NamedTuple):
-    """A request and what it is judged by. `final` is whether the notice had been completed or refused before."""
+    """A request and what it is judged by. `final` is whether the notice was completed or refused by then."""
 
     at: datetime
     reason: bool

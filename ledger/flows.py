@@ -11,6 +11,7 @@ import orjson
 from sqlite_utils import Database
 
 from ledger.lag import Window, percentiles
+from ledger.partner_state import AnswerFigures
 from ledger.rows import listed
 from ledger.views import WindowLag
 from streams.kinds import Action
@@ -20,29 +21,37 @@ ACTIONS = tuple(Action)
 Changes = tuple[int, ...]
 
 _CHANGES = "SELECT partner, kind, n FROM lag_changes WHERE partner IN (SELECT value FROM json_each(?))"
-# A histogram each: half as long on its way as a row for each bucket.
+# A histogram each: half as long on its way as a row for each bucket. How they were answered stands above the bucket.
 _ROLLED_UP = """WITH wanted (partner, kind) AS MATERIALIZED (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs))
 SELECT wanted.partner, wanted.kind, c.value, (
-        SELECT json_group_object(bucket, n) FROM (
-            SELECT bucket, SUM(n) AS n FROM lag_rollups
+        SELECT json_group_object(bucket + 256 * answer, n) FROM (
+            SELECT bucket, answer, SUM(n) AS n FROM lag_rollups
             WHERE partner = wanted.partner AND kind = wanted.kind AND clock = c.value AND hours = :hours
                 AND start >= :first
-            GROUP BY bucket))
+            GROUP BY bucket, answer))
     FROM wanted CROSS JOIN json_each('["issue", "receive", "complete"]') AS c"""
 
 
 @dataclass(slots=True)
 class _Flow:
+    """`answers` counts final answers by how they were given: in time, late, refused in time, refused late."""
+
     arrived: int = 0
     receive: dict[int, int] = field(default_factory=dict)
     complete: dict[int, int] = field(default_factory=dict)
+    answers: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
 
     def add(self, clock: str, histogram: Mapping[str, int]) -> None:
         if clock == "issue":
             self.arrived = sum(histogram.values())
+        elif clock == "receive":
+            self.receive.update({int(bucket): n for bucket, n in histogram.items()})
         else:
-            (self.receive if clock == "receive" else self.complete).update({int(b): n for b, n in histogram.items()})
+            for place, n in histogram.items():
+                answer, bucket = divmod(int(place), 256)
+                self.complete[bucket] = self.complete.get(bucket, 0) + n
+                self.answers[answer] += n
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class Within:
 
     every: WindowLag
     kinds: tuple[WindowLag, ...]
+    #: Of the actions that were answered late, or refused.
+    answers: tuple[AnswerFigures, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,9 @@ class Flows:
         for partner, holding in stale.items():
             kinds = tuple(of or _kind(window, read[partner, kind]) for of, kind in zip(holding, ACTIONS, strict=True))
             found[partner] = Within(
-                _window_lag(window, _joined([of.flow for of in kinds])), tuple(of.lag for of in kinds)
+                _window_lag(window, _joined([of.flow for of in kinds])),
+                tuple(of.lag for of in kinds),
+                _figures(kinds),
             )
             self._known[partner, window] = _Known(partners[partner], first, kinds, found[partner])
         return found
@@ -141,6 +154,7 @@ def _joined(flows: Sequence[_Flow]) -> _Flow:
     for flow in flows:
         _add(joined.receive, flow.receive)
         _add(joined.complete, flow.complete)
+        joined.answers = [one + other for one, other in zip(joined.answers, flow.answers, strict=True)]
     return joined
 
 
@@ -150,13 +164,35 @@ def _add(into: dict[int, int], histogram: Mapping[int, int]) -> None:
 
 
 def _window_lag(window: Window, flow: _Flow) -> WindowLag:
-    hours, answered = window.span / Window.HOUR.span, sum(flow.complete.values())
+    hours, answered = window.span / Window.HOUR.span, sum(flow.answers)
+    in_time, late, refused, refused_late = flow.answers
     return WindowLag(
         window=window,
         arrived=flow.arrived,
         answered=answered,
+        in_time=in_time + refused,
+        late=late + refused_late,
+        refused=refused + refused_late,
+        late_or_refused=answered - in_time,
+        in_time_share=_share(in_time + refused, answered),
+        late_share=_share(late + refused_late, answered),
+        refused_share=_share(refused + refused_late, answered),
         arrivals_per_hour=round(flow.arrived / hours, 3),
         answers_per_hour=round(answered / hours, 3),
         receive_lag=percentiles(flow.receive),
         complete_lag=percentiles(flow.complete),
     )
+
+
+def _figures(kinds: Iterable[_Kind]) -> tuple[AnswerFigures, ...]:
+    return tuple(
+        [
+            AnswerFigures(action, kind.lag.answered, kind.lag.late, kind.lag.refused, kind.lag.late_or_refused)
+            for action, kind in zip(ACTIONS, kinds, strict=True)
+            if kind.lag.late_or_refused
+        ]
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None

@@ -1,4 +1,5 @@
-"""Lag as pure functions: windows, histogram buckets, percentiles, and the state that sums a partner up.
+"""Lag as pure functions: windows, histogram buckets, percentiles. The state that sums a partner up is in
+`ledger.states`.
 
 The buckets are those of a DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019): they grow by a constant factor, so that two
 histograms merge by adding up, and a percentile has a bounded relative error. Its Python library would keep a sketch as
@@ -55,15 +56,6 @@ _SPANS = {
 }
 
 
-class LagState(StrEnum):
-    """How a partner is doing, worst last."""
-
-    OK = "OK"
-    WARN = "WARN"  #: something is late, failing or growing, and it is moving
-    STALL = "STALL"  #: something is late, and nothing has moved since it became due; or nothing is delivered at all
-    STOP = "STOP"  #: no answer at all, or paused, suspended or removed with work left
-
-
 @dataclass(frozen=True, slots=True)
 class Percentiles:
     """Seconds; None where nothing was measured. `count` is how many were."""
@@ -72,63 +64,6 @@ class Percentiles:
     p95: float | None
     p99: float | None
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What the state is judged by. `arrived` and `answered` are how many notices, over the last hour and the last
-    day."""
-
-    active: bool
-    open: int
-    backlog: int
-    overdue: int
-    oldest_open_at: datetime | None
-    oldest_queued_at: datetime | None
-    consecutive_failures: int
-    last_success_at: datetime | None
-    last_progress_at: datetime | None
-    oldest_due_at: datetime | None
-    arrived: tuple[int, int] = (0, 0)
-    answered: tuple[int, int] = (0, 0)
-
-
-def state_of(health: Health, now: datetime) -> LagState:
-    """Free of thresholds: late is what the partner's own clock says, and standing still is no success or
-    acknowledgement since the oldest late notice became due. A single failure says little: it is tried again before it
-    counts as no answer.
-
-    Like Burrow (https://github.com/linkedin/Burrow/wiki/Consumer-Lag-Evaluation-Rules) it compares windows rather than
-    counts, and whoever has caught up within a window is well, however much is open: what waits for delivery while
-    nothing was taken for a whole hour stands still; and who in the hour as in the day had more to do than it did, and
-    still owes of before that day, falls behind.
-    """
-    if not health.active and health.open:
-        return LagState.STOP
-    answered = _since(health.last_success_at, health.oldest_queued_at)
-    if health.backlog and health.consecutive_failures > 1 and not answered:
-        return LagState.STOP
-    if health.overdue:
-        moved = _since(health.last_progress_at, health.oldest_due_at)
-        return LagState.WARN if moved else LagState.STALL
-    hour_ago = now - Window.HOUR.span
-    failing, waiting = bool(health.consecutive_failures), _older(health.oldest_queued_at, hour_ago)
-    if waiting and not failing and not _since(health.last_success_at, hour_ago):
-        return LagState.STALL
-    return LagState.WARN if failing or _growing(health, now) else LagState.OK
-
-
-def _growing(health: Health, now: datetime) -> bool:
-    more = all(came > went for came, went in zip(health.arrived, health.answered, strict=True))
-    return more and _older(health.oldest_open_at, now - Window.DAY.span)
-
-
-def _older(happened: datetime | None, mark: datetime) -> bool:
-    return happened is not None and happened < mark
-
-
-def _since(happened: datetime | None, mark: datetime | None) -> bool:
-    return happened is not None and (mark is None or happened >= mark)
 
 
 #: Where each bucket but the last ends, in microseconds; the ledger's triggers look it up there.

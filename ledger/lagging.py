@@ -16,7 +16,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from ledger.flows import ACTIONS, Flows, Within, changes_of
-from ledger.lag import Health, LagState, Window, state_of
+from ledger.lag import Window
+from ledger.partner_state import Assessment, Health, state_of
 from ledger.rows import listed
 from ledger.standing import Owing, Standing, Standings
 from ledger.times import maybe_moment
@@ -27,10 +28,8 @@ from streams.kinds import Action
 #: The windows by whose rates a state is judged.
 _JUDGED_BY = (Window.HOUR, Window.DAY)
 
-_HEALTH = """SELECT p.value AS id, last_success_at, last_failure_at, last_error, next_attempt_at, consecutive_failures,
-    progress.last_at FROM json_each(?) AS p
-    LEFT JOIN delivery_health AS health ON health.partner = p.value
-    LEFT JOIN progress ON progress.partner = p.value"""
+_HEALTH = """SELECT p.value AS id, last_success_at, last_failure_at, last_error, next_attempt_at, consecutive_failures
+    FROM json_each(?) AS p LEFT JOIN delivery_health AS health ON health.partner = p.value"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +83,13 @@ def _partner_lag(
     windows: Sequence[Window],
 ) -> PartnerLag:
     every, last_success = owing.every, maybe_moment(health["last_success_at"])
+    state, reason = _assessed(registered, every, flows, health, now)
     return PartnerLag(
         partner=registered.id,
         name=registered.name,
         status=registered.status,
-        state=_state(registered, every, flows, health, now),
+        state=state,
+        reason=reason,
         open=every.open,
         delivered=every.delivered,
         acknowledged=every.acknowledged,
@@ -97,8 +98,12 @@ def _partner_lag(
         overdue=every.overdue,
         overdue_receive=every.overdue_receive,
         overdue_complete=every.overdue_complete,
+        at_risk=every.at_risk,
+        at_risk_receive=every.at_risk_receive,
+        at_risk_complete=every.at_risk_complete,
         backlog=every.backlog,
         undeliverable=every.undeliverable,
+        parked=every.parked,
         contradictions=every.contradictions,
         receive_lag=flows[main].every.receive_lag,
         complete_lag=flows[main].every.complete_lag,
@@ -117,24 +122,25 @@ def _partner_lag(
     )
 
 
-def _state(
+def _assessed(
     registered: Partner, every: Standing, flows: Mapping[Window, Within], health: Mapping[str, Any], now: datetime
-) -> LagState:
-    hour, day = (flows[window].every for window in _JUDGED_BY)
+) -> Assessment:
+    hour, day = (flows[window] for window in _JUDGED_BY)
     return state_of(
         Health(
-            active=registered.status is PartnerStatus.ACTIVE,
+            status=registered.status,
             open=every.open,
-            backlog=every.backlog,
-            overdue=every.overdue,
+            waiting=every.waiting,
+            undeliverable=every.undeliverable,
+            parked=every.parked,
             oldest_open_at=every.oldest_open,
             oldest_queued_at=every.oldest_queued,
             consecutive_failures=health["consecutive_failures"] or 0,
             last_success_at=maybe_moment(health["last_success_at"]),
-            last_progress_at=maybe_moment(_latest((health["last_success_at"], health["last_at"]))),
-            oldest_due_at=every.first_due,
-            arrived=(hour.arrived, day.arrived),
-            answered=(hour.answered, day.answered),
+            clocks=every.clocks,
+            answers=day.answers,
+            arrived=(hour.every.arrived, day.every.arrived),
+            answered=(hour.every.answered, day.every.answered),
         ),
         now,
     )
@@ -149,14 +155,17 @@ def _kind_lag(kind: Action, standing: Standing, windows: tuple[WindowLag, ...], 
         overdue=standing.overdue,
         overdue_receive=standing.overdue_receive,
         overdue_complete=standing.overdue_complete,
+        at_risk=standing.at_risk,
+        at_risk_receive=standing.at_risk_receive,
+        at_risk_complete=standing.at_risk_complete,
         backlog=standing.backlog,
+        undeliverable=standing.undeliverable,
+        parked=standing.parked,
+        overdue_taken_at=standing.overdue_taken_at,
+        overdue_answered_at=standing.overdue_answered_at,
         windows=windows,
     )
 
 
 def _age(oldest: datetime | None, now: datetime) -> float | None:
     return None if oldest is None else max(0.0, (now - oldest).total_seconds())
-
-
-def _latest(times: Iterable[int | None]) -> int | None:
-    return max((time for time in times if time is not None), default=None)

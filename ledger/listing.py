@@ -53,6 +53,7 @@ class Wanted:
     overdue: bool = False
     start: datetime | None = None
     end: datetime | None = None
+    outcome: str | None = None
 
 
 class Page(NamedTuple):
@@ -105,6 +106,7 @@ def _way(wanted: Wanted) -> _Way:
         index, part, among = "notices_partner", "TRUE", frozenset()
     asked = {
         "purpose = :purpose": wanted.purpose is not None,
+        "outcome = :outcome": wanted.outcome is not None,
         OVERDUE: wanted.overdue,
         _is(statuses): bool(statuses) and statuses != among,
     }
@@ -182,6 +184,7 @@ def _given(wanted: Wanted, now: datetime) -> dict[str, Any]:
         "whose": wanted.partner,
         "what": wanted.action,
         "purpose": wanted.purpose,
+        "outcome": wanted.outcome,
         "subject": wanted.subject,
         "start": _FIRST if wanted.start is None else micros(wanted.start),
         "end": _LAST if wanted.end is None else micros(wanted.end),

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
-from ledger.reversal import REVERSED_AT
+from ledger.held import HeldNotices
 from ledger.rows import as_json, insert, listed, select
 from ledger.times import HOUR_MICROS, maybe_micros, micros
-from ledger.transitions import Progress, Verdict, after, judge
+from ledger.transitions import COUNTS, Progress, Verdict, after, judge
 from ledger.veiling import Veil
 from ledger.views import Entry
-from ledger.watching import first_wakes
+from ledger.watching import first_wakes, risk_margins
 from streams import events
 from streams.cloudevents import Envelope
 from streams.events import AckStatus, Outcome, RefusalReason
 from streams.kinds import Action
+from streams.vocabulary import FINAL
 
 #: An entry of the log with its event.
 Item = tuple[Entry, Envelope, Any]
 
 INSERT_NOTICES = """INSERT OR IGNORE INTO notices (id, partner, subject, purpose, action, cause_id, toggle_id,
     lane, offset, occurred_at, issued_at, receive_by, complete_by, rank, extended_complete_by,
-    watch, receive_wake, complete_wake, datasets, datasets_count) VALUES {}"""
+    watch, receive_wake, complete_wake, datasets, datasets_count, suppression_completes, legal_receive_by,
+    legal_complete_by) VALUES {}"""
 KNOWN_NOTICES = "SELECT json_group_array(id) FROM notices WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_HOURS = """INSERT INTO issued_hours VALUES {} ON CONFLICT DO UPDATE
     SET first = MIN(first, excluded.first), last = MAX(last, excluded.last)"""
+INSERT_MARGINS = """INSERT INTO risk_margins VALUES {} ON CONFLICT DO UPDATE
+    SET receive = MAX(receive, excluded.receive), complete = MAX(complete, excluded.complete)"""
 # The first place of a notice is its notice's own; it counts among several only where there are several.
 KEEP_FIRST_PLACES = """INSERT OR IGNORE INTO places SELECT lane, offset, id, issued_at, NULL, NULL, NULL FROM notices
     WHERE id IN (SELECT value FROM json_each(?))"""
@@ -49,80 +53,38 @@ MARK_DELIVERED_AGAIN = """UPDATE notices SET delivered_at = ?1
 # The deliveries that cover a place.
 DELIVERIES_OF = """SELECT at, undelivered FROM deliveries
     WHERE delivered AND lane = ?1 AND last_offset >= ?2 AND first_offset <= ?2"""
-NOT_TAKEN = """SELECT json_group_array(notice_id) FROM (
-    SELECT notice_id FROM undeliverable WHERE notice_id IN (SELECT value FROM json_each(?1))
-    UNION SELECT notice_id FROM parked WHERE notice_id IN (SELECT value FROM json_each(?1)))"""
-# What came of notices at the last of their places. Within a lane that is where the lane says; clocks are asked only
-# where a notice came to several lanes.
-HELD = f"""WITH wanted (id) AS MATERIALIZED (SELECT value FROM json_each(?)),
-    ends AS (SELECT notice_id, lane, MAX(offset) AS offset, at, again IS NOT NULL AS again FROM places
-        WHERE notice_id IN (SELECT id FROM wanted) GROUP BY notice_id, lane),
-    last AS (SELECT notice_id, lane, offset FROM (
-            SELECT *, ROW_NUMBER() OVER (PARTITION BY notice_id ORDER BY again DESC, at DESC, lane DESC) AS place
-            FROM ends)
-        WHERE place = 1),
-    said AS (SELECT n.id, COALESCE(last.lane, n.lane) AS lane, COALESCE(last.offset, n.offset) AS offset
-        FROM wanted JOIN notices AS n ON n.id = wanted.id LEFT JOIN last ON last.notice_id = n.id)
-SELECT json_group_array(json_array(n.id, said.lane, said.offset, refused.at, refused.detail, parked.at, parked.detail,
-        parked.retry_at, {REVERSED_AT}))
-    FROM said JOIN notices AS n ON n.id = said.id
-    LEFT JOIN undeliverable AS refused
-        ON refused.notice_id = said.id AND refused.lane = said.lane AND refused.offset = said.offset
-    LEFT JOIN parked ON parked.notice_id = said.id AND parked.lane = said.lane AND parked.offset = said.offset"""
-HOLD = """UPDATE notices SET held_lane = said.lane, held_offset = said.offset, held_words = said.words,
-    undeliverable_at = said.undeliverable, parked_at = said.parked, retry_at = said.retry, reversed_at = said.reversed
-    FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS lane,
-        json_extract(value, '$[2]') AS offset, json_extract(value, '$[3]') AS words,
-        json_extract(value, '$[4]') AS undeliverable, json_extract(value, '$[5]') AS parked,
-        json_extract(value, '$[6]') AS retry, json_extract(value, '$[7]') AS reversed FROM json_each(?)) AS said
-    WHERE notices.id = said.id"""
-#: The partners of whose notices any is held up; then those of its notices about the same.
-HOLDING = """WITH RECURSIVE each (partner) AS (SELECT MIN(partner) FROM notices WHERE held_lane IS NOT NULL
-    UNION ALL SELECT (SELECT MIN(partner) FROM notices WHERE held_lane IS NOT NULL AND partner > each.partner)
-        FROM each WHERE each.partner IS NOT NULL)
-SELECT json_group_array(partner) FROM each WHERE partner IS NOT NULL"""
-HELD_ABOUT = """SELECT json_group_array(held.id) FROM json_each(?) AS said CROSS JOIN notices AS held
-    INDEXED BY notices_held ON held.held_lane IS NOT NULL AND held.partner = json_extract(said.value, '$[0]')
-    AND held.subject = json_extract(said.value, '$[1]') AND held.purpose = json_extract(said.value, '$[2]')"""
 REMOVAL_OF = "SELECT removed_at FROM partners WHERE id = ? AND removed_at IS NOT NULL"
 CANCEL = "UPDATE notices SET cancelled_at = ? WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_SUPERSEDED = """INSERT INTO superseded VALUES {} ON CONFLICT DO UPDATE SET at = MIN(at, excluded.at)"""
 MARK_SUPERSEDED = """UPDATE notices SET superseded_at = (SELECT at FROM superseded WHERE notice_id = notices.id)
     WHERE id IN (SELECT value FROM json_each(?) WHERE value IN (SELECT notice_id FROM superseded))"""
-INSERT_DISCARDED = "INSERT OR IGNORE INTO discarded VALUES {}"
-MARK_DISCARDED = """UPDATE notices SET discarded_at = (SELECT at FROM discarded WHERE notice_id = notices.id)
-    WHERE id IN (SELECT value FROM json_each(?) WHERE value IN (SELECT notice_id FROM discarded))"""
 INSERT_ACKNOWLEDGEMENTS = "INSERT OR IGNORE INTO acknowledgements VALUES {}"
 KNOWN_ACKNOWLEDGEMENTS = (
     "SELECT json_group_array(known.id) FROM json_each(?) AS said CROSS JOIN acknowledgements AS known"
     " ON known.notice_id = json_extract(said.value, '$[0]') AND known.id = json_extract(said.value, '$[1]')"
 )
-WAITING = """SELECT json_group_array(json_array(notice_id, place, id, partner, at, detail IS NOT NULL, status, outcome,
-        reason, expected_by))
+WAITING = """SELECT json_group_array(json_array(notice_id, place, id, partner, at, detail IS NOT NULL, amends, status,
+        outcome, reason, expected_by))
     FROM acknowledgements WHERE notice_id IN (SELECT value FROM json_each(?)) AND verdict IS NULL"""
 SET_VERDICTS = """UPDATE acknowledgements SET verdict = said.verdict
     FROM (SELECT json_extract(value, '$[0]') AS notice_id, json_extract(value, '$[1]') AS id,
         json_extract(value, '$[2]') AS verdict FROM json_each(?)) AS said
     WHERE acknowledgements.notice_id = said.notice_id AND acknowledgements.id = said.id"""
-PROGRESS = """SELECT json_group_array(json_array(id, partner, action, ack_status, outcome, reason, expected_by))
+PROGRESS = """SELECT json_group_array(json_array(id, partner, action, suppression_completes, completed_at,
+        answered_first_at, ack_status, outcome, reason, expected_by))
     FROM notices WHERE id IN (SELECT value FROM json_each(?))"""
 ADVANCE = """UPDATE notices SET ack_status = said.status, outcome = said.outcome, reason = said.reason,
     received_at = COALESCE(received_at, said.first_at), completed_at = said.completed_at,
-    expected_by = said.expected_by
+    expected_by = said.expected_by, answered_first_at = said.answered_first_at
     FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS status,
         json_extract(value, '$[2]') AS outcome, json_extract(value, '$[3]') AS reason,
         json_extract(value, '$[4]') AS first_at, json_extract(value, '$[5]') AS completed_at,
-        json_extract(value, '$[6]') AS expected_by
+        json_extract(value, '$[6]') AS expected_by, json_extract(value, '$[7]') AS answered_first_at
         FROM json_each(?)) AS said
     WHERE notices.id = said.id"""
-PROGRESSED = """INSERT INTO progress VALUES {} ON CONFLICT (partner) DO UPDATE
-    SET last_at = MAX(last_at, excluded.last_at)"""
 CONTRADICTED = """INSERT INTO counts VALUES {} ON CONFLICT DO UPDATE SET n = n + excluded.n"""
 CHANGED = """INSERT INTO lag_changes VALUES {} ON CONFLICT DO UPDATE SET n = n + 1"""
 
-_FINAL = (AckStatus.COMPLETED, AckStatus.REFUSED)
-#: Notices that are looked at again together; the work grows with the square of it.
-_TOGETHER = 256
 #: More than the acknowledgements of one event.
 _ITEMS = 1024
 #: Lane, offset, and the notice's id.
@@ -144,6 +106,7 @@ class Notices:
     def __init__(self, connection: sqlite3.Connection, veil: Veil) -> None:
         self._connection = connection
         self._veil = veil
+        self.held = HeldNotices(connection, veil)
 
     def issued(self, items: Sequence[Item]) -> None:
         """Packs, in order."""
@@ -151,7 +114,8 @@ class Notices:
         places: dict[_Place, tuple[Any, ...]] = {}
         hours: dict[tuple[str, int, int], tuple[int, int]] = {}
         about: set[tuple[str, str, str]] = set()
-        holding = set(select(self._connection, HOLDING))
+        holding = self.held.partners()
+        margins: dict[tuple[str, Action], tuple[int, int]] = {}
         for entry, envelope, data in items:
             pack = list(_notice_rows(self._veil, entry, data))
             if data.partner in holding:
@@ -159,6 +123,7 @@ class Notices:
             for row in pack:
                 if rows.setdefault(row[0], row) is not row or data.again is not None:
                     places[_place(row)] = _again(envelope, data, row)
+            _widen(margins, data, pack)
             if data.again is None:
                 for hour in {row[10] // HOUR_MICROS for row in pack}:
                     first, _ = hours.get((data.partner, hour, data.lane), (entry.offset, 0))
@@ -168,38 +133,19 @@ class Notices:
             places.setdefault(_place(row), (row[10], None, None, None))
         insert(self._connection, INSERT_NOTICES, list(rows.values()))
         insert(self._connection, INSERT_HOURS, [(*where, *ends) for where, ends in hours.items()])
+        insert(self._connection, INSERT_MARGINS, [(*whose, *longest) for whose, longest in margins.items()])
         if places:
             insert(self._connection, INSERT_PLACES, [(*place, *why) for place, why in places.items()])
             again = listed({identity for _, _, identity in places})
             self._connection.execute(KEEP_FIRST_PLACES, (again,))
             self._connection.execute(SET_FIRST_PLACES, (again,))
         self._catch_up(rows, places)
-        if about:
-            self.look_again({str(each) for each in select(self._connection, HELD_ABOUT, listed(about))})
+        self.held.opposed(about)
 
     def delivered(self, at: int, lane: int, first: int, last: int, undelivered: str) -> None:
         """What stands at these offsets (both included) was taken, but for `undelivered`, a JSON array of ids."""
         for statement in (MARK_DELIVERED, MARK_DELIVERED_AGAIN):
             self._connection.execute(statement, (at, lane, first, last, undelivered))
-
-    def look_again(self, notices: Collection[str]) -> None:
-        """There is news of where these were not taken, of where they stand, or of what reverses them."""
-        wanted = sorted(notices)
-        for start in range(0, len(wanted), _TOGETHER):
-            some = listed(wanted[start : start + _TOGETHER])
-            rows = [_held(*row) for row in select(self._connection, HELD, some)]
-            self._connection.execute(HOLD, (listed(rows),))
-
-    def discarded(self, acts: Iterable[events.OperatorActed]) -> None:
-        """Notices that an operator gave up."""
-        rows = [
-            (notice, micros(act.acted_at), self._veil.text(act.by.words), self._veil.maybe(act.reason))
-            for act in acts
-            for notice in act.notices
-        ]
-        if rows:
-            insert(self._connection, INSERT_DISCARDED, rows)
-            self._connection.execute(MARK_DISCARDED, (listed(row[0] for row in rows),))
 
     def superseded(self, items: Sequence[Item]) -> None:
         """Notices that were left out of their lanes."""
@@ -221,9 +167,10 @@ class Notices:
         for said in fresh.values():
             data = said.data
             progress = Progress(data.status, data.outcome, data.reason, maybe_micros(data.expected_by))
-            explained = data.detail is not None
-            verdict = bench.judge(data.notice_id, data.partner, progress, said.at, explained=explained)
-            rows.append((*_acknowledgement_row(self._veil, said), verdict))
+            why = data.detail is not None
+            amends = data.amends is True
+            verdict = bench.judge(data.notice_id, data.partner, progress, said.at, explained=why, amends=amends)
+            rows.append((*_acknowledgement_row(self._veil, said), verdict, data.amends))
         insert(self._connection, INSERT_ACKNOWLEDGEMENTS, rows)
         self._advance(bench)
 
@@ -237,12 +184,11 @@ class Notices:
         for lane, offset in {place[:2] for place in standing}:
             for at, undelivered in execute(DELIVERIES_OF, (lane, offset)).fetchall():
                 self.delivered(at, lane, offset, offset, undelivered)
-        self.look_again({str(each) for each in select(self._connection, NOT_TAKEN, listed({at[2] for at in standing}))})
+        self.held.come({at[2] for at in standing})
         for partner in {row[1] for row in rows.values()}:
             for (removed,) in execute(REMOVAL_OF, (partner,)).fetchall():
                 execute(CANCEL, (removed, listed(row[0] for row in rows.values() if row[1] == partner)))
         execute(MARK_SUPERSEDED, (ids,))
-        execute(MARK_DISCARDED, (ids,))
         self._judge_waiting(ids)
 
     def _judge_waiting(self, ids: str) -> None:
@@ -251,15 +197,24 @@ class Notices:
             return
         bench = self._bench({row[0] for row in waiting})
         verdicts = [
-            (notice, identity, bench.judge(notice, partner, _progress(*said), at, explained=bool(explained)))
-            for notice, _, identity, partner, at, explained, *said in waiting
+            (
+                notice,
+                identity,
+                bench.judge(notice, partner, _progress(*said), at, explained=bool(why), amends=amends == 1),
+            )
+            for notice, _, identity, partner, at, why, amends, *said in waiting
         ]
         self._connection.execute(SET_VERDICTS, (listed(verdicts),))
         self._advance(bench)
 
     def _bench(self, notices: Iterable[str]) -> _Bench:
         rows = select(self._connection, PROGRESS, listed(notices))
-        return _Bench({row[0]: _Standing(row[1], Action(row[2]), _progress(*row[3:])) for row in rows})
+        return _Bench(
+            {
+                identity: _Standing(partner, Action(action), completes == 1, closed, first, _progress(*row))
+                for identity, partner, action, completes, closed, first, *row in rows
+            }
+        )
 
     def _advance(self, bench: _Bench) -> None:
         counts = [(*whose, "contradictions", n) for whose, n in bench.contradictions.items()]
@@ -272,25 +227,40 @@ class Notices:
                 to.outcome,
                 to.reason,
                 steps[0],
-                steps[-1] if to.status in _FINAL else None,
+                standing.completed_at,
                 to.expected_by,
+                standing.answered_first_at,
             )
             for notice, standing in bench.standings.items()
             if (steps := standing.steps) and (to := standing.progress)
         ]
         if said:
             self._connection.execute(ADVANCE, (listed(said),))
-            insert(self._connection, PROGRESSED, list(bench.last.items()))
 
 
 @dataclass(slots=True)
 class _Standing:
-    """How far one notice has come, and when it came further in the batch at hand."""
+    """How far one notice has come, and when it came further in the batch at hand. `completed_at` is when its partner
+    gave the final answer that counts, `answered_first_at` when it gave its first, if it took that back."""
 
     partner: str
     action: Action
+    suppression_completes: bool
+    completed_at: int | None
+    answered_first_at: int | None
     progress: Progress
     steps: list[int] = field(default_factory=list)
+
+    def comes_to(self, said: Progress, verdict: Verdict, at: int) -> None:
+        """By what counts of an answer."""
+        self.progress = after(self.progress, said, verdict)
+        self.steps.append(at)
+        if verdict in (Verdict.AMENDED, Verdict.REOPENED):
+            self.answered_first_at = self.answered_first_at or self.completed_at
+            self.completed_at = at if verdict is Verdict.AMENDED else None
+        elif self.progress.status in FINAL and self.completed_at is None:
+            # What was suppressed by contract, and is deleted later, was completed by then.
+            self.completed_at = at
 
 
 @dataclass(slots=True)
@@ -298,23 +268,28 @@ class _Bench:
     """Judges the acknowledgements of a batch in order, each by what those before it did."""
 
     standings: dict[str, _Standing]
-    #: By partner, when it last said something that counted.
-    last: dict[str, int] = field(default_factory=dict)
     #: By partner and kind of notice, how often it said otherwise than before.
     contradictions: Counter[tuple[str, Action]] = field(default_factory=Counter)
 
-    def judge(self, notice: str, partner: str, said: Progress, at: int, *, explained: bool) -> Verdict | None:
+    def judge(
+        self, notice: str, partner: str, said: Progress, at: int, *, explained: bool, amends: bool
+    ) -> Verdict | None:
         """None if the notice itself has not been read yet: the acknowledgement waits for it."""
         standing = self.standings.get(notice)
         if standing is None:
             return None
-        owner = standing.partner == partner
-        verdict = judge(standing.progress, said, owner=owner, action=standing.action, explained=explained)
-        if verdict is Verdict.APPLIED:
-            standing.progress = after(standing.progress, said)
-            standing.steps.append(at)
-            self.last[partner] = max(at, self.last.get(partner, at))
-        elif verdict is Verdict.CONTRADICTION:
+        verdict = judge(
+            standing.progress,
+            said,
+            owner=standing.partner == partner,
+            action=standing.action,
+            explained=explained,
+            amends=amends,
+            suppression_completes=standing.suppression_completes,
+        )
+        if verdict in COUNTS:
+            standing.comes_to(said, verdict, at)
+        if verdict is Verdict.CONTRADICTION:
             self.contradictions[partner, standing.action] += 1
         return verdict
 
@@ -343,7 +318,23 @@ def _notice_rows(veil: Veil, entry: Entry, data: events.NoticesIssued) -> Iterab
             *first_wakes(watch, issued, receive, complete),
             as_json(notice.datasets),
             notice.datasets_count,
+            notice.suppression_completes,
+            maybe_micros(notice.legal_receive_by),
+            maybe_micros(notice.legal_complete_by),
         )
+
+
+def _widen(
+    margins: dict[tuple[str, Action], tuple[int, int]], data: events.NoticesIssued, rows: Iterable[tuple[Any, ...]]
+) -> None:
+    """Note how long before their deadlines a pack's notices come at risk, where it is longer than known."""
+    for notice, row in zip(data.notices, rows, strict=True):
+        issued_at, receive_by, complete_by = row[10:13]
+        if notice.extended_complete_by is not None:
+            complete_by = max(complete_by, micros(notice.extended_complete_by))
+        found = risk_margins(notice.watch, issued_at, receive_by, complete_by)
+        known = margins.get((data.partner, notice.action), (0, 0))
+        margins[data.partner, notice.action] = max(found[0], known[0]), max(found[1], known[1])
 
 
 def _place(row: tuple[Any, ...]) -> _Place:
@@ -355,28 +346,6 @@ def _again(envelope: Envelope, data: events.NoticesIssued, row: tuple[Any, ...])
     if data.again is None:
         return row[10], None, None, None
     return micros(envelope.time), data.again.how, data.again.by.words, envelope.id
-
-
-def _held(
-    notice: str,
-    lane: int,
-    offset: int,
-    refused_at: int | None,
-    refused: str | None,
-    parked_at: int | None,
-    parked: str | None,
-    retry_at: int | None,
-    reversed_at: int | None,
-) -> tuple[Any, ...]:
-    """What `HOLD` sets of a notice, by what came of it at its last place; what was refused for good is not tried again.
-    A reversal counts from when both are known: that it is reversed, and that it is held up."""
-    at = parked_at if refused_at is None else refused_at
-    if at is None:
-        return notice, None, None, None, None, None, None, None
-    since = None if reversed_at is None else max(reversed_at, at)
-    if refused_at is not None:
-        return notice, lane, offset, refused, refused_at, None, None, since
-    return notice, lane, offset, parked, None, parked_at, retry_at, since
 
 
 def _said(entry: Entry, envelope: Envelope, data: events.Acknowledged | events.ReplyAcknowledged) -> Iterator[_Said]:

@@ -48,8 +48,6 @@ SUCCEEDED = """INSERT INTO delivery_health VALUES (?1, ?2, NULL, NULL, NULL, 0) 
     last_success_at = ?2, next_attempt_at = NULL, consecutive_failures = 0"""
 FAILED = """INSERT INTO delivery_health VALUES (?1, NULL, ?2, ?3, ?4, 1) ON CONFLICT (partner) DO UPDATE SET
     last_failure_at = ?2, last_error = ?3, next_attempt_at = ?4, consecutive_failures = consecutive_failures + 1"""
-INSERT_UNDELIVERABLE = "INSERT OR IGNORE INTO undeliverable VALUES {}"
-INSERT_PARKED = "INSERT OR IGNORE INTO parked VALUES {}"
 INSERT_POISONED = "INSERT OR IGNORE INTO poisoned VALUES {}"
 INSERT_TRACES = "INSERT OR IGNORE INTO traces VALUES {}"
 INSERT_ACTION = "INSERT OR IGNORE INTO actions VALUES {}"
@@ -85,8 +83,8 @@ class Projector:
             events.Acknowledged: self._acknowledged,
             events.ReplyAcknowledged: self._acknowledged,
             events.StatementReceived: partial(statements.project, connection, veil, folding),
-            events.NoticeUndeliverable: self._undeliverable,
-            events.NoticeParked: self._parked,
+            events.NoticeUndeliverable: self._notices.held.refused,
+            events.NoticeParked: self._notices.held.parked,
             events.MessagePoisoned: self._poisoned,
             events.OperatorActed: self._acted,
             deadlines.DeadlineReached: self._marks.reached,
@@ -223,41 +221,6 @@ class Projector:
         )
         return self._execute(INSERT_DELIVERY, row).rowcount > 0
 
-    def _undeliverable(self, items: Sequence[Item]) -> None:
-        rows = [
-            (
-                data.notice_id,
-                data.lane,
-                data.offset,
-                data.partner,
-                data.status_code,
-                self._veil.text(data.detail),
-                micros(data.refused_at),
-            )
-            for _, _, data in items
-        ]
-        insert(self._connection, INSERT_UNDELIVERABLE, rows)
-        self._notices.look_again({row[0] for row in rows})
-
-    def _parked(self, items: Sequence[Item]) -> None:
-        rows = [
-            (
-                data.notice_id,
-                data.lane,
-                data.offset,
-                data.partner,
-                data.status_code,
-                self._veil.text(data.detail),
-                micros(data.parked_at),
-                micros(data.retry_at),
-                envelope.id,
-                data.failing.model_dump_json(),
-            )
-            for _, envelope, data in items
-        ]
-        insert(self._connection, INSERT_PARKED, rows)
-        self._notices.look_again({row[0] for row in rows})
-
     def _poisoned(self, items: Sequence[Item]) -> None:
         rows = [
             (
@@ -292,7 +255,7 @@ class Projector:
             for _, envelope, data in items
         ]
         insert(self._connection, INSERT_ACTION, rows)
-        self._notices.discarded([data for _, _, data in items if data.act is Act.DISCARD])
+        self._notices.held.discarded([data for _, _, data in items if data.act is Act.DISCARD])
         done = [(identity, micros(data.acted_at)) for _, _, data in items for identity in data.poisoned]
         insert(self._connection, INSERT_DONE, done)
         self._execute(MARK_DONE, (listed(identity for identity, _ in done),))

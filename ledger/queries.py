@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -92,6 +92,10 @@ def notice_row(row: dict[str, Any]) -> NoticeRow:
         extended_complete_by=maybe_moment(row["extended_complete_by"]),
         extended_by=row["extended_by"],
         expected_by=maybe_moment(row["expected_by"]),
+        suppression_completes=row["suppression_completes"] == 1,
+        legal_receive_by=maybe_moment(row["legal_receive_by"]),
+        legal_complete_by=maybe_moment(row["legal_complete_by"]),
+        answered_first_at=maybe_moment(row["answered_first_at"]),
     )
 
 
@@ -153,6 +157,14 @@ def traces(database: Database, ids: Sequence[str]) -> dict[str, str]:
     """Where these notices stand in traces, if that is known."""
     sql = "SELECT notice_id, trace FROM traces WHERE notice_id IN (SELECT value FROM json_each(?))"
     return dict(database.execute(sql, [listed(ids)]).fetchall())
+
+
+def said_before(database: Database, answers: Iterable[tuple[str, str]]) -> set[str]:
+    """Those of these acknowledgements, each a notice's id with its own, that partners gave already; but for what was
+    folded."""
+    sql = """SELECT known.id FROM json_each(?) AS said JOIN acknowledgements AS known
+        ON known.notice_id = json_extract(said.value, '$[0]') AND known.id = json_extract(said.value, '$[1]')"""
+    return {identity for (identity,) in database.execute(sql, [listed(answers)]).fetchall()}
 
 
 def totals(database: Database) -> Totals:

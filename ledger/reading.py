@@ -59,7 +59,7 @@ from streams.kinds import Choice
 from streams.records import TopicPartition
 
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 11
 #: Seconds between two looks at how far the writing process has come.
 _LOOK_AGAIN = 0.03
 
@@ -184,6 +184,11 @@ class LedgerReader:
         with self._reading() as database:
             return queries.notices(database, ids)
 
+    def said_before(self, answers: Iterable[tuple[str, str]]) -> set[str]:
+        """Which of these acknowledgements, each a notice's id with its own, were given already."""
+        with self._reading() as database:
+            return queries.said_before(database, answers)
+
     def traces(self, ids: Sequence[str]) -> dict[str, str]:
         """Where these notices stand in traces, see `streams.tracing`, if that is known."""
         with self._reading() as database:
@@ -239,7 +244,7 @@ class LedgerReader:
     def board(self, now: datetime, hours: int) -> closeup.Board:
         """What operators look at, with what was open over so many hours."""
         with self._snapshot() as database:
-            rows = self._lag(database, now, Window.DAY, (), None)
+            rows = self._lag(database, now, Window.DAY, (Window.DAY,), None)
             standing = {row.partner: row.open for row in rows}
             return closeup.Board(
                 rows,

@@ -19,6 +19,7 @@ from ledger.queries import discarded_words, notice_row
 from ledger.rows import listed as as_json
 from ledger.times import micros
 from ledger.views import OPEN, Cancelled, NoticeRow, NoticeStatus
+from streams.events import Outcome
 from streams.kinds import Action
 
 #: Notices of each kind that a summary spells out.
@@ -29,6 +30,7 @@ _STRETCH = f"""FROM notices INDEXED BY notices_partner
     WHERE partner = :partner AND action IN ({_ACTIONS}) AND issued_at >= :start AND issued_at < :end"""
 # The same conditions as in `row_of`: the tests hold them together.
 _SUMS = f"""SELECT action, status, outcome, reason, COUNT(*) AS n,
+    SUM(legal_receive_by IS NOT NULL OR legal_complete_by IS NOT NULL) AS issued_late,
     COALESCE(SUM(delivered_at > receive_by), 0) AS received_late,
     COALESCE(SUM(status IN ('completed', 'refused') AND completed_at > due_by), 0) AS answered_late,
     SUM(is_open AND {OVERDUE}) AS overdue,
@@ -39,7 +41,8 @@ _ANSWERED_LATE = f"""SELECT * {_STRETCH} AND status IN ('completed', 'refused') 
 _GIVEN_UP = f"""SELECT * {_STRETCH} AND status = 'cancelled' AND discarded_at IS NOT NULL
     ORDER BY action, issued_at, id LIMIT :most"""
 _REFUSALS = """SELECT notice_id, detail FROM acknowledgements
-    WHERE notice_id IN (SELECT value FROM json_each(?)) AND status = 'refused' AND verdict = 'applied'"""
+    WHERE notice_id IN (SELECT value FROM json_each(?)) AND status = 'refused' AND verdict IN ('applied', 'amended')
+    ORDER BY place"""
 _DISCARDED = "SELECT * FROM discarded WHERE notice_id IN (SELECT value FROM json_each(?))"
 
 
@@ -47,20 +50,23 @@ _DISCARDED = "SELECT * FROM discarded WHERE notice_id IN (SELECT value FROM json
 class ReportRow:
     """A notice as of a moment. `received_late` is delivered after `receive_by`, `answered_late` completed or refused
     after `complete_by`, as extended, `overdue` open and past either of them. `words` are the partner's own, where it
-    refused or does not take the notice; of one that was discarded, who did so and why."""
+    refused or does not take the notice; of one that was discarded, who did so and why. `issued_late` is the platform's
+    own: issued after a date by the person's request."""
 
     notice: NoticeRow
     received_late: bool
     answered_late: bool
     overdue: bool
     words: str | None
+    issued_late: bool = False
 
 
 @dataclass(slots=True)
 class Sums:
     """How many notices. `asked` is `completed` + `refused` + `open` + `cancelled`; the others are of these: `overdue`
     and `undeliverable` of the open ones, `discarded` of the cancelled ones, `received_late` of those delivered,
-    `answered_late` of those answered."""
+    `answered_late` of those answered, `suppressed` of those to erase, open or completed by contract: the data is still
+    there. `issued_late` were issued after a date by the person's request."""
 
     asked: int = 0
     completed: int = 0
@@ -72,9 +78,18 @@ class Sums:
     received_late: int = 0
     answered_late: int = 0
     discarded: int = 0
+    issued_late: int = 0
+    suppressed: int = 0
 
     def add(
-        self, n: int, status: NoticeStatus, received_late: int, answered_late: int, overdue: int, discarded: int
+        self,
+        n: int,
+        status: NoticeStatus,
+        received_late: int,
+        answered_late: int,
+        overdue: int,
+        discarded: int,
+        issued_late: int,
     ) -> None:
         self.asked += n
         name = "open" if status in OPEN else status.value
@@ -85,6 +100,7 @@ class Sums:
         self.answered_late += answered_late
         self.overdue += overdue
         self.discarded += discarded
+        self.issued_late += issued_late
 
 
 @dataclass(slots=True)
@@ -100,7 +116,7 @@ class ReportTotals:
     def add(self, row: ReportRow) -> None:
         notice = row.notice
         discarded = notice.cancelled_because is Cancelled.DISCARDED
-        sums = (int(row.received_late), int(row.answered_late), int(row.overdue), int(discarded))
+        sums = (int(row.received_late), int(row.answered_late), int(row.overdue), int(discarded), int(row.issued_late))
         self.count(1, notice.action, notice.status, notice.outcome, notice.reason, *sums)
 
     def count(
@@ -108,6 +124,8 @@ class ReportTotals:
     ) -> None:
         for sums in (self.all, self.actions[action]):
             sums.add(n, status, *counts)
+            if action is Action.ERASE and outcome == Outcome.SUPPRESSED:
+                sums.suppressed += n
         if status is NoticeStatus.COMPLETED:
             self.outcomes[outcome or "-"] = self.outcomes.get(outcome or "-", 0) + n
         elif status is NoticeStatus.REFUSED:
@@ -148,7 +166,7 @@ def summary(database: Database, span: Span, now: datetime) -> Summary:
     }
     totals = ReportTotals()
     for row in database.query(_SUMS, given):
-        sums = (row["received_late"], row["answered_late"], row["overdue"], row["discarded"])
+        sums = (row["received_late"], row["answered_late"], row["overdue"], row["discarded"], row["issued_late"])
         totals.count(row["n"], Action(row["action"]), NoticeStatus(row["status"]), row["outcome"], row["reason"], *sums)
 
     def spelt_out(**narrowed: Any) -> list[ReportRow]:
@@ -175,6 +193,7 @@ def row_of(notice: NoticeRow, now: datetime, words: str | None = None) -> Report
         answered_late=answered and notice.completed_at is not None and notice.completed_at > notice.due_by,
         overdue=notice.status in OPEN and (notice.due_by < now or unreceived),
         words=words,
+        issued_late=notice.legal_receive_by is not None or notice.legal_complete_by is not None,
     )
 
 

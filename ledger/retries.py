@@ -57,26 +57,25 @@ def due(database: Database, now: datetime, after: str, most: int) -> Due:
     """What is due of partners behind this one: at most so many, and no more than `OF_ONE` of each."""
     checked = next_of_lanes(database)
     found: list[Retry] = []
-    for identity in _partners(database, after):
-        whom = partner(database, identity)
-        if whom is not None and whom.status is PartnerStatus.ACTIVE:
-            rows = database.query(_DUE, _given(database, identity, now, min(OF_ONE, most - len(found))))
-            found += [_retry(whom, row) for row in rows]
+    for whom in _partners(database, after):
+        rows = database.query(_DUE, _given(database, whom.id, now, min(OF_ONE, most - len(found))))
+        found += [_retry(whom, row) for row in rows]
         if len(found) >= most:
-            return Due(found, checked, identity)
+            return Due(found, checked, whom.id)
     return Due(found, checked, None)
 
 
 def any_due(database: Database, now: datetime) -> bool:
-    """Is any? It may belong to a partner that gets nothing now."""
-    return any(list(database.execute(_DUE, _given(database, each, now, 1))) for each in _partners(database, ""))
+    return any(list(database.execute(_DUE, _given(database, each.id, now, 1))) for each in _partners(database, ""))
 
 
-def _partners(database: Database, after: str) -> Iterator[str]:
-    """Those of whose notices any is parked."""
+def _partners(database: Database, after: str) -> Iterator[Partner]:
+    """Those of whose notices any is parked, and who get any now."""
     (found,) = database.execute(_FIRST, [after]).fetchone()
     while found is not None:
-        yield found
+        whom = partner(database, found)
+        if whom is not None and whom.status is PartnerStatus.ACTIVE:
+            yield whom
         (found,) = database.execute(_FIRST, [found]).fetchone()
 
 

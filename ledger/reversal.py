@@ -6,10 +6,11 @@ whoever had forgotten everything would take the old word for the last one. Sent 
 
 from __future__ import annotations
 
-# Ranks say which choice is the newer one. Without them it is the order within a lane, which is that of the choices;
-# clocks are asked only where a partner's lanes have changed. Rows of one pack were inserted in its order.
+# Ranks say which choice is the newer one, and what comes from no choice takes back none. What has no rank itself is
+# taken back by what is issued later: within a lane the order is that of the choices, and clocks are asked only where a
+# partner's lanes have changed. Rows of one pack were inserted in its order.
 _LATER = """(CASE
-    WHEN newer.rank IS NOT NULL AND n.rank IS NOT NULL THEN newer.rank > n.rank
+    WHEN n.rank IS NOT NULL THEN COALESCE(newer.rank, '') > n.rank
     WHEN newer.lane = n.lane THEN (newer.offset, newer.rowid) > (n.offset, n.rowid)
     ELSE newer.issued_at > n.issued_at END)"""
 OPPOSITE = f"""newer.subject = n.subject AND newer.partner = n.partner AND newer.purpose = n.purpose

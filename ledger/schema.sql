@@ -47,6 +47,13 @@ CREATE TABLE IF NOT EXISTS notices (
         CASE WHEN extended_by IS NULL THEN complete_by ELSE extended_complete_by END
     ) VIRTUAL,
     watch TEXT, -- how its deadlines are watched, as JSON; NULL as usual
+    -- When it comes at risk by each clock. As usual that is `Watch.at_risk` of `streams.clocks`.
+    receive_risk_at INTEGER NOT NULL GENERATED ALWAYS AS (
+        issued_at + CAST((receive_by - issued_at) * COALESCE(json_extract(watch, '$.at_risk'), 0.8) AS INTEGER)
+    ) VIRTUAL,
+    complete_risk_at INTEGER NOT NULL GENERATED ALWAYS AS (
+        issued_at + CAST((due_by - issued_at) * COALESCE(json_extract(watch, '$.at_risk'), 0.8) AS INTEGER)
+    ) VIRTUAL,
     marked INTEGER NOT NULL DEFAULT 0, -- the steps that it came to, as bits, and when each clock's next one is
     receive_wake INTEGER NOT NULL, complete_wake INTEGER NOT NULL,
     datasets TEXT, -- what the partner was given, as JSON, as far as the notice says it; and how many there are
@@ -64,6 +71,20 @@ CREATE TABLE IF NOT EXISTS notices (
     reversed_at INTEGER, -- since when, too, a later notice asks for the opposite; that counts unless it was delivered
     ack_status TEXT, outcome TEXT, reason TEXT,
     expected_by INTEGER, -- when the partner last said that it means to be done
+    -- How it was answered for good: 1 if late, and 2 more if it was refused. NULL while it was not.
+    answer INTEGER GENERATED ALWAYS AS (
+        CASE WHEN completed_at IS NOT NULL THEN (completed_at > due_by) + 2 * (ack_status = 'refused') END
+    ) VIRTUAL,
+    suppression_completes INTEGER, -- 1 where `suppressed` completes it; NULL where the data must be gone
+    -- The dates by the person's request that had passed already when it was issued; NULL where none had.
+    legal_receive_by INTEGER, legal_complete_by INTEGER,
+    -- `completed_at` is when the partner gave the final answer that counts. This is when it gave its first one, where
+    -- it took that back since; else NULL.
+    answered_first_at INTEGER,
+    -- When its partner first answered for good, while an answer stands: to amend one is no progress.
+    answered_at INTEGER GENERATED ALWAYS AS (
+        CASE WHEN completed_at IS NOT NULL THEN COALESCE(answered_first_at, completed_at) END
+    ) VIRTUAL,
     -- Into which month's archive its acknowledgements and marks were folded, as 202601, and which block of it; see
     -- `ledger.folding`. A month of 0 says that there was nothing to fold. Where it was brought back, only the block stands,
     -- in case that there is nothing new. Neither follows from the log.
@@ -86,6 +107,8 @@ CREATE TABLE IF NOT EXISTS notices (
     ) STORED,
     to_receive INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND delivered_at IS NULL) STORED,
     parked INTEGER NOT NULL GENERATED ALWAYS AS (is_open AND parked_at IS NOT NULL AND reversed_at IS NULL) STORED,
+    -- Does it wait for its first delivery, but for what is parked?
+    to_deliver INTEGER NOT NULL GENERATED ALWAYS AS (status = 'queued' AND NOT parked) STORED,
     -- Since when it is a dead letter of the partner's, if it is one: held up, and never taken.
     letter_at INTEGER GENERATED ALWAYS AS (
         CASE WHEN status = 'undeliverable' THEN undeliverable_at WHEN parked AND to_receive THEN parked_at END
@@ -98,9 +121,16 @@ CREATE INDEX IF NOT EXISTS notices_partner ON notices (partner, action, issued_a
 CREATE INDEX IF NOT EXISTS notices_undone ON notices (partner, action, issued_at, id)
     WHERE status IN ('refused', 'undeliverable', 'cancelled');
 CREATE INDEX IF NOT EXISTS notices_open ON notices (partner, action, issued_at, id, is_open) WHERE is_open;
-CREATE INDEX IF NOT EXISTS notices_to_receive ON notices (partner, action, receive_by, due_by, to_receive)
+CREATE INDEX IF NOT EXISTS notices_to_receive
+    ON notices (partner, action, receive_by, due_by, to_receive, to_deliver, receive_risk_at, complete_risk_at)
     WHERE to_receive;
-CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open) WHERE is_open;
+CREATE INDEX IF NOT EXISTS notices_to_complete ON notices (partner, action, due_by, is_open, complete_risk_at)
+    WHERE is_open;
+-- When overdue notices were taken, and answered for good. What of them came last says whether a clock moves.
+CREATE INDEX IF NOT EXISTS notices_received_late ON notices (partner, action, delivered_at)
+    WHERE delivered_at > receive_by;
+CREATE INDEX IF NOT EXISTS notices_answered_late ON notices (partner, action, answered_at)
+    WHERE answered_at > due_by;
 CREATE INDEX IF NOT EXISTS notices_wake ON notices (wake_at) WHERE is_open;
 CREATE INDEX IF NOT EXISTS notices_letters ON notices (partner, letter_at, id) WHERE letter_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS notices_held ON notices (partner, subject, purpose) WHERE held_lane IS NOT NULL;
@@ -153,6 +183,7 @@ CREATE TABLE IF NOT EXISTS acknowledgements (
     statement TEXT, -- where it was signed
     vocabulary TEXT, code TEXT, -- the partner's own word, of a public vocabulary if one is named
     verdict TEXT, -- NULL while the notice itself has not been read yet
+    amends INTEGER, -- 1 where it takes the place of an earlier final answer
     PRIMARY KEY (notice_id, id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS statements (
@@ -170,8 +201,6 @@ CREATE TABLE IF NOT EXISTS archives (
     month INTEGER PRIMARY KEY, last_block INTEGER NOT NULL, last_statement INTEGER NOT NULL,
     notices INTEGER NOT NULL, statements INTEGER NOT NULL
 );
--- When each partner last brought a notice further by an acknowledgement.
-CREATE TABLE IF NOT EXISTS progress (partner TEXT PRIMARY KEY, last_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS contradictions ON acknowledgements (at, id) WHERE verdict = 'contradiction';
 CREATE INDEX IF NOT EXISTS contradictions_partner ON acknowledgements (partner, at, id) WHERE verdict = 'contradiction';
 
@@ -245,11 +274,19 @@ CREATE TABLE IF NOT EXISTS counts (
 -- Where each bucket ends, in microseconds. A function of ours in the triggers would ask for the interpreter's
 -- lock at every row.
 CREATE TABLE IF NOT EXISTS lag_buckets (upper INTEGER PRIMARY KEY, bucket INTEGER NOT NULL);
+-- The longest time that a notice ever had between being at risk and its deadline, in microseconds, also if it is
+-- extended: what is at risk now is due within that time, and so is found in the indexes by deadline.
+CREATE TABLE IF NOT EXISTS risk_margins (
+    partner TEXT NOT NULL, action TEXT NOT NULL, receive INTEGER NOT NULL, complete INTEGER NOT NULL,
+    PRIMARY KEY (partner, action)
+) WITHOUT ROWID;
 -- How many notices were delivered (clock 'receive') or answered ('complete') in each hour and each day, by how long it
--- took, and how many were issued ('issue', all in bucket 0). `start` counts hours, or days, since the epoch.
+-- took, and how many were issued ('issue', all in bucket 0). `start` counts hours, or days, since the epoch; `answer` is
+-- the notices' own, and 0 of other clocks.
 CREATE TABLE IF NOT EXISTS lag_rollups (
     partner TEXT NOT NULL, kind TEXT NOT NULL, clock TEXT NOT NULL, hours INTEGER NOT NULL, start INTEGER NOT NULL,
-    bucket INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (partner, kind, clock, hours, start, bucket)
+    bucket INTEGER NOT NULL, answer INTEGER NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (partner, kind, clock, hours, start, bucket, answer)
 ) WITHOUT ROWID;
 -- How often anything changed of what `ledger.lagging` tells of a partner's notices of a kind, but for its deliveries'
 -- health and the time of day. It follows from how the log was read, not only from what it says.
@@ -303,8 +340,8 @@ END;
 CREATE TRIGGER IF NOT EXISTS count_notice AFTER INSERT ON notices BEGIN
     INSERT INTO counts VALUES (NEW.partner, NEW.action, NEW.status, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_rollups VALUES
-        (NEW.partner, NEW.action, 'issue', 1, NEW.issued_at / 3600000000, 0, 1),
-        (NEW.partner, NEW.action, 'issue', 24, NEW.issued_at / 86400000000, 0, 1)
+        (NEW.partner, NEW.action, 'issue', 1, NEW.issued_at / 3600000000, 0, 0, 1),
+        (NEW.partner, NEW.action, 'issue', 24, NEW.issued_at / 86400000000, 0, 0, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
@@ -318,14 +355,20 @@ CREATE TRIGGER IF NOT EXISTS count_parked AFTER UPDATE ON notices WHEN OLD.parke
     ON CONFLICT DO UPDATE SET n = n + excluded.n;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
+CREATE TRIGGER IF NOT EXISTS count_parked_queued AFTER UPDATE ON notices
+WHEN (OLD.parked AND OLD.status = 'queued') <> (NEW.parked AND NEW.status = 'queued') BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'parked_queued',
+        (NEW.parked AND NEW.status = 'queued') - (OLD.parked AND OLD.status = 'queued'))
+    ON CONFLICT DO UPDATE SET n = n + excluded.n;
+END;
 CREATE TRIGGER IF NOT EXISTS roll_up_receive AFTER UPDATE OF delivered_at ON notices
 WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL BEGIN
     INSERT INTO counts VALUES (NEW.partner, NEW.action, 'ever_delivered', 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_rollups VALUES
         (NEW.partner, NEW.action, 'receive', 1, NEW.delivered_at / 3600000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1),
         (NEW.partner, NEW.action, 'receive', 24, NEW.delivered_at / 86400000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'receive',
@@ -349,26 +392,83 @@ WHEN NEW.delivered_at < OLD.delivered_at BEGIN
     DELETE FROM lag_ever WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'receive' AND n = 0;
     INSERT INTO lag_rollups VALUES
         (NEW.partner, NEW.action, 'receive', 1, NEW.delivered_at / 3600000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1),
         (NEW.partner, NEW.action, 'receive', 24, NEW.delivered_at / 86400000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.delivered_at - NEW.issued_at ORDER BY upper LIMIT 1), 0, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
     INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'receive',
         (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.delivered_at - NEW.issued_at), 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
 END;
+-- What was answered is in the hour and day of the answer that counts. Where that is amended, it moves.
 CREATE TRIGGER IF NOT EXISTS roll_up_complete AFTER UPDATE OF completed_at ON notices
 WHEN OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL BEGIN
     INSERT INTO lag_rollups VALUES
         (NEW.partner, NEW.action, 'complete', 1, NEW.completed_at / 3600000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1),
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1),
         (NEW.partner, NEW.action, 'complete', 24, NEW.completed_at / 86400000000,
-            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1), 1)
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- An answer that counts otherwise than before: it was amended; or, where acknowledgements are read before their notices,
+-- it was known before it was known that the notice had been extended, and was in time after all.
+CREATE TRIGGER IF NOT EXISTS roll_up_answer AFTER UPDATE OF completed_at, ack_status, extended_by ON notices
+WHEN OLD.completed_at <> NEW.completed_at OR OLD.answer <> NEW.answer BEGIN
+    UPDATE lag_rollups SET n = n - 1
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND answer = OLD.answer
+    AND bucket = (SELECT bucket FROM lag_buckets WHERE upper >= OLD.completed_at - OLD.issued_at ORDER BY upper LIMIT 1);
+    DELETE FROM lag_rollups
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND n = 0;
+    INSERT INTO lag_rollups VALUES
+        (NEW.partner, NEW.action, 'complete', 1, NEW.completed_at / 3600000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1),
+        (NEW.partner, NEW.action, 'complete', 24, NEW.completed_at / 86400000000,
+            (SELECT bucket FROM lag_buckets WHERE upper >= NEW.completed_at - NEW.issued_at ORDER BY upper LIMIT 1),
+            NEW.answer, 1)
+    ON CONFLICT DO UPDATE SET n = n + 1;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- The partner took its final answer back, and gave none in its place that completes the notice.
+CREATE TRIGGER IF NOT EXISTS roll_up_taken_back AFTER UPDATE OF completed_at ON notices
+WHEN OLD.completed_at IS NOT NULL AND NEW.completed_at IS NULL BEGIN
+    UPDATE lag_rollups SET n = n - 1
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND answer = OLD.answer
+    AND bucket = (SELECT bucket FROM lag_buckets WHERE upper >= OLD.completed_at - OLD.issued_at ORDER BY upper LIMIT 1);
+    DELETE FROM lag_rollups
+    WHERE partner = OLD.partner AND kind = OLD.action AND clock = 'complete'
+    AND hours IN (1, 24) AND start IN (OLD.completed_at / 3600000000, OLD.completed_at / 86400000000)
+    AND start = OLD.completed_at / (3600000000 * hours) AND n = 0;
+    INSERT INTO lag_changes VALUES (NEW.partner, NEW.action, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- Each notice once, by its first final answer, whatever was amended since: what metrics count never falls.
+CREATE TRIGGER IF NOT EXISTS count_answered AFTER UPDATE OF completed_at, answered_first_at ON notices
+WHEN COALESCE(OLD.answered_first_at, OLD.completed_at) IS NULL
+AND COALESCE(NEW.answered_first_at, NEW.completed_at) IS NOT NULL BEGIN
     INSERT INTO lag_ever VALUES (NEW.partner, NEW.action, 'complete',
-        (SELECT MIN(upper) FROM lag_ends WHERE upper >= NEW.completed_at - NEW.issued_at), 1)
+        (SELECT MIN(upper) FROM lag_ends
+            WHERE upper >= COALESCE(NEW.answered_first_at, NEW.completed_at) - NEW.issued_at), 1)
     ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+-- Of what is to be erased, how much is only suppressed: completed by a contract, or not completed by it.
+CREATE TRIGGER IF NOT EXISTS count_suppressed AFTER UPDATE OF outcome ON notices
+WHEN NEW.action = 'erase' AND (OLD.outcome IS 'suppressed') <> (NEW.outcome IS 'suppressed') BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'suppressed', 0) ON CONFLICT DO NOTHING;
+    UPDATE counts SET n = n + (NEW.outcome IS 'suppressed') - (OLD.outcome IS 'suppressed')
+    WHERE partner = NEW.partner AND kind = NEW.action AND name = 'suppressed';
+END;
+CREATE TRIGGER IF NOT EXISTS count_late_issue AFTER INSERT ON notices
+WHEN NEW.legal_receive_by IS NOT NULL OR NEW.legal_complete_by IS NOT NULL BEGIN
+    INSERT INTO counts VALUES (NEW.partner, NEW.action, 'issued_late', 1) ON CONFLICT DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS change_due AFTER UPDATE OF extended_by ON notices
 WHEN OLD.extended_by IS NOT NEW.extended_by BEGIN

@@ -12,51 +12,80 @@ import orjson
 from sqlite_utils import Database
 
 from ledger.flows import ACTIONS, Changes, missing
+from ledger.partner_state import ClockFigures
 from ledger.rows import listed
-from ledger.times import maybe_moment, micros
+from ledger.times import maybe_moment, micros, moment
 from ledger.views import OPEN, NoticeStatus
+from streams.deadlines import Deadline
 from streams.kinds import Action
 
-# Of each partner and kind, from the partial indexes alone. What is overdue stays so until the next one's time is up.
+# Of each partner and kind, from the partial indexes alone, but for when what is due first was issued. What is overdue
+# or at risk stays so until the next one's time is up.
 _STANDING = """WITH wanted (partner, kind) AS MATERIALIZED (
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs))
-SELECT p.partner, p.kind,
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs)),
+p AS MATERIALIZED (
+    SELECT wanted.partner, wanted.kind, COALESCE(margin.receive, 0) AS receive, COALESCE(margin.complete, 0) AS complete
+    FROM wanted LEFT JOIN risk_margins AS margin ON margin.partner = wanted.partner AND margin.action = wanted.kind)
+SELECT p.partner, p.kind, p.receive, p.complete,
     (SELECT json_group_object(name, n) FROM counts WHERE partner = p.partner AND kind = p.kind) AS counts,
     (SELECT MIN(issued_at) FROM notices WHERE partner = p.partner AND action = p.kind AND is_open) AS oldest_open,
+    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive AND to_deliver
+        ORDER BY receive_by LIMIT 1) AS oldest_queued,
+    (SELECT json_array(COUNT(*), COUNT(*) FILTER (WHERE due_by < :now),
+            COUNT(*) FILTER (WHERE due_by >= :now AND complete_risk_at <= :now)) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND to_receive AND receive_by < :now) AS overdue_receive,
+    (SELECT json_array(COUNT(*) FILTER (WHERE receive_risk_at <= :now),
+            COUNT(*) FILTER (WHERE receive_risk_at <= :now AND due_by < :now),
+            COUNT(*) FILTER (WHERE receive_risk_at <= :now AND due_by >= :now AND complete_risk_at <= :now),
+            MIN(receive_risk_at) FILTER (WHERE receive_risk_at > :now), MIN(receive_by)) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND to_receive
+        AND receive_by >= :now AND receive_by <= :now + p.receive) AS risk_receive,
+    (SELECT json_array(issued_at, receive_by) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND to_receive ORDER BY receive_by LIMIT 1) AS first_receive,
+    (SELECT MIN(receive_by) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND to_receive AND receive_by > :now + p.receive) AS far_receive,
+    (SELECT MAX(delivered_at) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND delivered_at > receive_by) AS moved_receive,
     (SELECT COUNT(*) FROM notices
         WHERE partner = p.partner AND action = p.kind AND is_open AND due_by < :now) AS overdue_complete,
-    (SELECT MIN(due_by) FROM notices WHERE partner = p.partner AND action = p.kind AND is_open) AS first_complete,
+    (SELECT json_array(COUNT(*) FILTER (WHERE complete_risk_at <= :now),
+            MIN(complete_risk_at) FILTER (WHERE complete_risk_at > :now), MIN(due_by)) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND is_open
+        AND due_by >= :now AND due_by <= :now + p.complete) AS risk_complete,
+    (SELECT json_array(issued_at, due_by) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND is_open ORDER BY due_by LIMIT 1) AS first_complete,
     (SELECT MIN(due_by) FROM notices
-        WHERE partner = p.partner AND action = p.kind AND is_open AND due_by >= :now) AS next_complete,
-    (SELECT COUNT(*) FROM notices
-        WHERE partner = p.partner AND action = p.kind AND to_receive AND receive_by < :now) AS overdue_receive,
-    (SELECT MIN(receive_by) FROM notices
-        WHERE partner = p.partner AND action = p.kind AND to_receive) AS first_receive,
-    (SELECT MIN(receive_by) FROM notices
-        WHERE partner = p.partner AND action = p.kind AND to_receive AND receive_by >= :now) AS next_receive,
-    (SELECT COUNT(*) FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive
-        AND receive_by < :now AND due_by < :now) AS overdue_both,
-    (SELECT issued_at FROM notices WHERE partner = p.partner AND action = p.kind AND to_receive
-        ORDER BY receive_by LIMIT 1) AS oldest_queued
-    FROM wanted AS p"""
+        WHERE partner = p.partner AND action = p.kind AND is_open AND due_by > :now + p.complete) AS far_complete,
+    (SELECT MAX(answered_at) FROM notices
+        WHERE partner = p.partner AND action = p.kind AND answered_at > due_by) AS moved_complete
+    FROM p"""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is open of a kind, or of several together."""
+    """What is open of a kind, or of several together. `overdue` and `at_risk` count each notice once, whatever its
+    clocks; what is overdue by one clock and at risk by another is overdue. `waiting` is the backlog without what is
+    parked, and `clocks` are those with anything overdue or at risk."""
 
     open: int = 0
     delivered: int = 0
     acknowledged: int = 0
     backlog: int = 0
+    waiting: int = 0
     undeliverable: int = 0
+    parked: int = 0
     contradictions: int = 0
     overdue: int = 0
     overdue_receive: int = 0
     overdue_complete: int = 0
+    at_risk: int = 0
+    at_risk_receive: int = 0
+    at_risk_complete: int = 0
     oldest_open: datetime | None = None
     oldest_queued: datetime | None = None
-    first_due: datetime | None = None
+    overdue_taken_at: datetime | None = None
+    overdue_answered_at: datetime | None = None
+    clocks: tuple[ClockFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +156,74 @@ def _holding(known: _Known | None, changes: Changes, now: datetime) -> list[_Kin
 
 def _read(database: Database, now: datetime, pairs: Sequence[tuple[str, Action]]) -> dict[tuple[str, str], _Kind]:
     rows = database.query(_STANDING, {"pairs": listed(pairs), "now": micros(now)}) if pairs else ()
-    return {(row["partner"], row["kind"]): _Kind(now, _until(row), _standing(row)) for row in rows}
+    return {(row["partner"], row["kind"]): _kind(row, now) for row in rows}
 
 
-def _until(row: Mapping[str, Any]) -> datetime:
-    """When the next one becomes overdue."""
-    return _earliest((maybe_moment(row["next_receive"]), maybe_moment(row["next_complete"]))) or _NOTHING.until
+def _kind(row: Mapping[str, Any], now: datetime) -> _Kind:
+    receive, complete = orjson.loads(row["risk_receive"]), orjson.loads(row["risk_complete"])
+    return _Kind(now, _until(row, receive, complete), _standing(row, receive, complete))
 
 
-def _standing(row: Mapping[str, Any]) -> Standing:
+def _until(row: Mapping[str, Any], receive: list[Any], complete: list[Any]) -> datetime:
+    """Until when nothing more becomes overdue or at risk. A notice is overdue after its deadline, and at risk at the
+    moment itself. What is due later than the margin comes at risk by that much before, or later."""
+    ends: list[int] = []
+    for (*_, risky, due), far, margin in (
+        (receive, row["far_receive"], row["receive"]),
+        (complete, row["far_complete"], row["complete"]),
+    ):
+        if risky is not None:
+            ends.append(risky - 1)
+        if due is not None:
+            ends.append(due)
+        if far is not None:
+            ends.append(far - margin - 1)
+    return moment(min(ends)) if ends else _NOTHING.until
+
+
+def _standing(row: Mapping[str, Any], receive: list[Any], complete: list[Any]) -> Standing:
     counts: dict[str, int] = orjson.loads(row["counts"])
+    late, late_by_both, late_and_near = orjson.loads(row["overdue_receive"])
+    near, near_but_late, near_by_both, *_ = receive
+    near_complete = complete[0]
+    delivered = counts.get("ever_delivered", 0)
+    acknowledged = counts.get(NoticeStatus.COMPLETED, 0) + counts.get(NoticeStatus.REFUSED, 0)
+    taken_at, answered_at = maybe_moment(row["moved_receive"]), maybe_moment(row["moved_complete"])
+    clocks = [
+        ClockFigures(Action(row["kind"]), clock, overdue, at_risk, *_first(row[f"first_{clock}"]), moved_at, ever > 0)
+        for clock, overdue, at_risk, moved_at, ever in (
+            (Deadline.RECEIVE, late, near, taken_at, delivered),
+            (Deadline.COMPLETE, row["overdue_complete"], near_complete, answered_at, acknowledged),
+        )
+        if overdue or at_risk
+    ]
     return Standing(
-        open=sum(counts.get(status, 0) for status in OPEN),
-        delivered=counts.get("ever_delivered", 0),
-        acknowledged=counts.get(NoticeStatus.COMPLETED, 0) + counts.get(NoticeStatus.REFUSED, 0),
+        open=sum([counts.get(status, 0) for status in OPEN]),
+        delivered=delivered,
+        acknowledged=acknowledged,
         backlog=counts.get(NoticeStatus.QUEUED, 0),
+        waiting=counts.get(NoticeStatus.QUEUED, 0) - counts.get("parked_queued", 0),
         undeliverable=counts.get(NoticeStatus.UNDELIVERABLE, 0),
+        parked=counts.get("parked", 0),
         contradictions=counts.get("contradictions", 0),
-        overdue=row["overdue_receive"] + row["overdue_complete"] - row["overdue_both"],
-        overdue_receive=row["overdue_receive"],
+        overdue=late + row["overdue_complete"] - late_by_both,
+        overdue_receive=late,
         overdue_complete=row["overdue_complete"],
+        at_risk=near - near_but_late + near_complete - near_by_both - late_and_near,
+        at_risk_receive=near,
+        at_risk_complete=near_complete,
         oldest_open=maybe_moment(row["oldest_open"]),
         oldest_queued=maybe_moment(row["oldest_queued"]),
-        first_due=_earliest((maybe_moment(row["first_receive"]), maybe_moment(row["first_complete"]))),
+        overdue_taken_at=taken_at,
+        overdue_answered_at=answered_at,
+        clocks=tuple(clocks),
     )
+
+
+def _first(times: str) -> tuple[datetime, datetime]:
+    """When the notice that is due first was issued, and when it is due; where there is one."""
+    issued_at, due_at = orjson.loads(times)
+    return moment(issued_at), moment(due_at)
 
 
 def _together(parts: Sequence[Standing]) -> Standing:
@@ -159,16 +232,27 @@ def _together(parts: Sequence[Standing]) -> Standing:
         delivered=sum(part.delivered for part in parts),
         acknowledged=sum(part.acknowledged for part in parts),
         backlog=sum(part.backlog for part in parts),
+        waiting=sum(part.waiting for part in parts),
         undeliverable=sum(part.undeliverable for part in parts),
+        parked=sum(part.parked for part in parts),
         contradictions=sum(part.contradictions for part in parts),
         overdue=sum(part.overdue for part in parts),
         overdue_receive=sum(part.overdue_receive for part in parts),
         overdue_complete=sum(part.overdue_complete for part in parts),
+        at_risk=sum(part.at_risk for part in parts),
+        at_risk_receive=sum(part.at_risk_receive for part in parts),
+        at_risk_complete=sum(part.at_risk_complete for part in parts),
         oldest_open=_earliest(part.oldest_open for part in parts),
         oldest_queued=_earliest(part.oldest_queued for part in parts),
-        first_due=_earliest(part.first_due for part in parts),
+        overdue_taken_at=_latest(part.overdue_taken_at for part in parts),
+        overdue_answered_at=_latest(part.overdue_answered_at for part in parts),
+        clocks=tuple([clock for part in parts for clock in part.clocks]),
     )
 
 
 def _earliest(times: Iterable[datetime | None]) -> datetime | None:
     return min((time for time in times if time is not None), default=None)
+
+
+def _latest(times: Iterable[datetime | None]) -> datetime | None:
+    return max((time for time in times if time is not None), default=None)

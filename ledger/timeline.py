@@ -56,6 +56,7 @@ _RANK = {
             "deletion_requested",
             "withdrawal_requested",
             "notice_issued",
+            "issued_late",
             "asked_again",
             "retried",
             "reminded",
@@ -156,8 +157,10 @@ def _noticed(row: dict[str, Any], stands: bool) -> Iterable[TimelineEntry]:
     name = row["partner"]
     but = "; what it was asked to delete before, and took, stands" if stands else ""
     what = "" if row["datasets"] is None else f", also what is in {_named(row['datasets'])}{_more(row)}"
+    late = row["legal_receive_by"] is not None or row["legal_complete_by"] is not None
     happened = (
         ("notice_issued", row["issued_at"], f"{name} is asked {_ASKS[row['action']]}{what}{but}."),
+        ("issued_late", row["issued_at"] if late else None, f"{_missed(row)} {name} has its time from then on."),
         ("delivered", row["delivered_at"], f"{name} took delivery."),
         (
             "cancelled",
@@ -169,6 +172,13 @@ def _noticed(row: dict[str, Any], stands: bool) -> Iterable[TimelineEntry]:
     for kind, at, summary in happened:
         if at is not None:
             yield _of_notice(kind, at, summary, row)
+
+
+def _missed(row: dict[str, Any]) -> str:
+    """What the platform was late with, where it was."""
+    dates = (("take it", row["legal_receive_by"]), ("complete it", row["legal_complete_by"]))
+    missed = " and ".join(f"to {what} ({_day(at)})" for what, at in dates if at is not None)
+    return f"By the person's request the time {missed} had passed when the notice was issued: the platform was late."
 
 
 def _once(places: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -266,6 +276,10 @@ def _acknowledged(row: dict[str, Any]) -> TimelineEntry:
     )
 
 
+#: Verdicts that the words tell already.
+_TOLD_ABOVE = (None, "applied", "repeated", "amended", "suppressed", "reopened")
+
+
 def _day(at: int) -> str:
     return f"{moment(at):%Y-%m-%d %H:%M}Z"
 
@@ -275,11 +289,15 @@ def _answer(row: dict[str, Any]) -> str:
     words = f"{row['partner']} says {row['status']}" + (f" ({because})" if because else "")
     if row["verdict"] == "repeated":
         words += " again"
+    if row["verdict"] in ("amended", "reopened"):
+        words += f", in the place of its earlier answer: {row['detail']}"
+    if row["verdict"] in ("suppressed", "reopened"):
+        words += "; the data is still there, so the notice stays open"
     if row["expected_by"] is not None:
         words += f", to be done by {moment(row['expected_by']):%Y-%m-%d %H:%M} UTC"
         if row["verdict"] == "applied" and row["detail"]:
             words += f": {row['detail']}"
-    if row["verdict"] not in (None, "applied", "repeated"):
+    if row["verdict"] not in _TOLD_ABOVE:
         words += f"; recorded as {row['verdict']}"
     return f"{words}."
 

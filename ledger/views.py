@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ledger.lag import LagState, Percentiles, Window
+from ledger.lag import Percentiles, Window
+from ledger.partner_state import LagState
 from streams.cloudevents import Envelope
 from streams.events import AckStatus, Act, PartnerStatus
 from streams.kinds import Action, Choice
@@ -70,7 +71,8 @@ class Cancelled(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
     """A notice and what became of it. `delivered_at` is when its partner's endpoint took it, `received_at` when the
-    partner first said something of it, `completed_at` when it said its last word, be it done or refused."""
+    partner first said something of it, `completed_at` when it gave the final answer that counts, be it done or refused.
+    An open one whose outcome is `suppressed` is one to erase, of which the data is still there."""
 
     id: str
     partner: str
@@ -101,6 +103,13 @@ class NoticeRow:
     extended_by: str | None
     #: When the partner last said that it means to be done.
     expected_by: datetime | None
+    #: Does `suppressed` complete it?
+    suppression_completes: bool = False
+    #: The dates by the person's request that the platform had missed already when it issued the notice.
+    legal_receive_by: datetime | None = None
+    legal_complete_by: datetime | None = None
+    #: When its partner gave its first final answer, if it took that back since.
+    answered_first_at: datetime | None = None
 
     @property
     def due_by(self) -> datetime:
@@ -111,8 +120,8 @@ class NoticeRow:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A final answer that a partner gave after another one. `stands...` is what it said first, and still counts; the
-    rest is what it said `at` that time, which undid nothing."""
+    """A final answer that a partner gave after another one, without amending that. `stands...` is what counts now, and
+    since when; None if it is open again. The rest is what it said `at` that time, which undid nothing."""
 
     id: str
     notice_id: str
@@ -123,7 +132,7 @@ class Contradiction:
     stands: NoticeStatus
     stands_outcome: str | None
     stands_reason: str | None
-    stands_since: datetime
+    stands_since: datetime | None
     status: AckStatus
     outcome: str | None
     reason: str | None
@@ -191,8 +200,8 @@ class Became(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What became of a notice that was issued again. `words` are the partner's, where it did not take it, and
-    `retry_at` is when it is tried again, if it is parked."""
+    """What became of a notice that was issued again. `words` are the partner's, where it did not take it, or takes
+    nothing right now, and `retry_at` is when it is tried again, if it is parked."""
 
     notice_id: str
     outcome: Became
@@ -246,11 +255,21 @@ class TimelineEntry:
 @dataclass(frozen=True, slots=True)
 class WindowLag:
     """How many notices were issued in a window and how many got their partner's last word, also per hour, and how long
-    it took those that were delivered, and answered, in it."""
+    it took those that were delivered, and answered, in it.
+
+    Every final answer was `in_time` or `late`, by the time to complete as extended; some of either were `refused`, and
+    `late_or_refused` counts each once. Shares are parts of `answered`, from 0 to 1; None where nothing was answered."""
 
     window: Window
     arrived: int
     answered: int
+    in_time: int
+    late: int
+    refused: int
+    late_or_refused: int
+    in_time_share: float | None
+    late_share: float | None
+    refused_share: float | None
     arrivals_per_hour: float
     answers_per_hour: float
     receive_lag: Percentiles
@@ -259,7 +278,9 @@ class WindowLag:
 
 @dataclass(frozen=True, slots=True)
 class KindLag:
-    """A partner's notices of one action. `overdue` counts each once, though both of its clocks may have run out."""
+    """A partner's notices of one action. `overdue` counts each once, though both of its clocks may have run out, and so
+    does `at_risk`, which leaves out what is overdue by either. `overdue_taken_at` is when a notice past its receive-by
+    was last taken, and `overdue_answered_at` when one past its complete-by was last answered for good."""
 
     kind: Action
     open: int
@@ -268,20 +289,29 @@ class KindLag:
     overdue: int
     overdue_receive: int
     overdue_complete: int
+    at_risk: int
+    at_risk_receive: int
+    at_risk_complete: int
     backlog: int
+    undeliverable: int
+    parked: int
+    overdue_taken_at: datetime | None
+    overdue_answered_at: datetime | None
     windows: tuple[WindowLag, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerLag:
-    """A partner's row for operators. `delivered` and `acknowledged` count notices since ever, `contradictions` final
-    answers after other final ones. `overdue` counts each notice once, though both of its clocks may have run out. The
+    """A partner's row for operators. `reason` says in words why it is in its state. `delivered` and `acknowledged`
+    count notices since ever, `contradictions` final answers after other final ones. `overdue` counts each notice once,
+    though both of its clocks may have run out, and so does `at_risk`, which leaves out what is overdue by either. The
     percentiles are over one window; `windows` and `kinds` tell of those that were asked for."""
 
     partner: str
     name: str
     status: PartnerStatus
     state: LagState
+    reason: str
     open: int
     delivered: int
     acknowledged: int
@@ -290,8 +320,12 @@ class PartnerLag:
     overdue: int
     overdue_receive: int
     overdue_complete: int
+    at_risk: int
+    at_risk_receive: int
+    at_risk_complete: int
     backlog: int
     undeliverable: int
+    parked: int
     contradictions: int
     receive_lag: Percentiles
     complete_lag: Percentiles

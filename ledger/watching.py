@@ -71,6 +71,13 @@ def first_wakes(watch: Watch | None, issued_at: int, receive_by: int, complete_b
     return _at(issued_at, receive_by, watch.at_risk), _at(issued_at, complete_by, first)
 
 
+def risk_margins(watch: Watch | None, issued_at: int, receive_by: int, complete_by: int) -> tuple[int, int]:
+    """How long before each deadline a new notice comes at risk, in microseconds. `complete_by` is the latest that there
+    may be: as extended, if it can be."""
+    at_risk = _AT_RISK if watch is None else watch.at_risk
+    return receive_by - _at(issued_at, receive_by, at_risk), complete_by - _at(issued_at, complete_by, at_risk)
+
+
 def _to_receive(notice: Watched) -> list[tuple[int, Reached]]:
     risk = _at(notice.issued_at, notice.receive_by, _watch(notice.watch).at_risk)
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from rescind.client import Client
 from rescind.options import Json, Key, Url
 from rescind.output import print_json, say
+from streams.clocks import rules_in_words
 from streams.errors import InvalidInput
 from streams.kinds import Action
 
@@ -20,6 +22,18 @@ CompleteWithin = Annotated[
 ]
 Extension = Annotated[str | None, typer.Option(help="How much more to complete, once, if it says why: P2M.")]
 Calendar = Annotated[str | None, typer.Option(help="Whose holidays count: IE, US-CA.")]
+Week = Annotated[str | None, typer.Option(help="Which days count: mon-sat; Monday to Friday by default.")]
+Inclusive = Annotated[bool, typer.Option("--inclusive", help="The day of the start is the first one.")]
+
+
+class Since(StrEnum):
+    ACCEPTED_AT = "accepted_at"
+    OCCURRED_AT = "occurred_at"
+
+
+SinceWhen = Annotated[
+    Since | None, typer.Option("--since", help="accepted_at (the default), or occurred_at: the person's request.")
+]
 TimeZone = Annotated[str | None, typer.Option(help="Where days end: Europe/Dublin; UTC by default.")]
 
 
@@ -32,18 +46,30 @@ class AtMost:
     extension: str | None
     calendar: str | None
     time_zone: str | None
+    week: str | None = None
+    inclusive: bool = False
+    since: Since | None = None
 
     def clocks(self) -> dict[str, Any]:
         """The clocks as the API takes them, `receive` and `complete`. Raises `InvalidInput`."""
-        days = {"calendar": self.calendar, "time_zone": self.time_zone}
+        days: dict[str, Any] = {"calendar": self.calendar, "time_zone": self.time_zone, "week": self.week}
+        days["inclusive"] = self.inclusive or None
         if self.complete is None and (self.extension or any(days.values())):
-            raise InvalidInput("--extension, --calendar and --time-zone belong to --complete-within")
-        chosen = {
-            "receive": {"within": self.receive},
-            "complete": {"within": self.complete, "extension": self.extension, **days},
+            raise InvalidInput(
+                "--extension, --calendar, --time-zone, --week and --inclusive belong to --complete-within"
+            )
+        if self.receive is None and self.complete is None and self.since:
+            raise InvalidInput("--since belongs to --receive-within or --complete-within")
+        chosen: dict[str, dict[str, Any]] = {
+            "receive": {"within": self.receive, "since": self.since},
+            "complete": {"within": self.complete, "extension": self.extension, **days, "since": self.since},
         }
         return {
-            name: {field: _period(value) for field, value in clock.items() if value is not None}
+            name: {
+                field: _period(value) if isinstance(value, str) else value
+                for field, value in clock.items()
+                if value is not None
+            }
             for name, clock in chosen.items()
             if clock["within"] is not None
         }
@@ -57,6 +83,9 @@ def clocks(
     extension: Extension = None,
     calendar: Calendar = None,
     time_zone: TimeZone = None,
+    week: Week = None,
+    inclusive: Inclusive = False,
+    since: SinceWhen = None,
     at_risk: Annotated[float | None, typer.Option(help="At which fraction of its time a notice is at risk.")] = None,
     remind: Annotated[
         list[float] | None, typer.Option(help="A fraction at which the partner is reminded; repeatable, up to 3.")
@@ -67,10 +96,11 @@ def clocks(
 ) -> None:
     """Change a partner's clocks, and when it is reminded of them. What was issued before keeps its deadlines.
 
-    Spans (PT24H, P30D, or seconds) run from the acceptance of a toggle. Months and business days end with their last
-    day, in that time zone; the first does not count.
+    Clocks run from the acceptance of a toggle, or with --since occurred_at from the person's request. Spans (PT24H,
+    P30D, or seconds) are exact. Months and business days (Monday to Friday, or --week) end with their last day, in that
+    time zone; the first does not count, but for --inclusive.
     """
-    given = AtMost(receive_within, complete_within, extension, calendar, time_zone).clocks()
+    given = AtMost(receive_within, complete_within, extension, calendar, time_zone, week, inclusive, since).clocks()
     watch = {name: value for name, value in (("at_risk", at_risk), ("remind", remind)) if value}
     if not given and not watch:
         raise InvalidInput("say --receive-within, --complete-within, --at-risk or --remind")
@@ -101,6 +131,7 @@ def in_words(clock: Mapping[str, Any]) -> str:
         words.append(f"by the calendar of {clock['calendar']}")
     if clock.get("time_zone", "UTC") != "UTC":
         words.append(f"in {clock['time_zone']}")
+    words += [f"({rule})" for rule in rules_in_words(clock)]
     return " ".join(words)
 
 

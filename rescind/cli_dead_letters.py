@@ -84,8 +84,8 @@ def redrive(
         more = {"issued": settled.issued, "outcomes": told} if which == _THEIRS else {}
         print_json({"done": settled.done, "skipped": settled.skipped} | more)
     else:
-        failed = [each for each in told if each["outcome"] in redrives.FAILED]
-        _say(settled, "redriven", [redrives.in_words(each) for each in failed], redrives.in_short(told))
+        lines = [redrives.in_words(each) for each in redrives.not_taken(told)]
+        _say(settled, "redriven", lines, redrives.in_short(told))
     if settled.skipped or any(each["outcome"] in {*redrives.FAILED, "waiting"} for each in told):
         raise typer.Exit(1)
 

@@ -9,6 +9,7 @@ import typer
 from rescind.client import Client, some
 from rescind.options import Json, Key, Url
 from rescind.output import local, print_json, say, show_table, table
+from streams.events import Outcome
 from streams.kinds import Action
 
 
@@ -21,6 +22,7 @@ def notices(
     action: Annotated[Action | None, typer.Option(help="What is asked.")] = None,
     purpose: Annotated[str | None, typer.Option(help="A slug, for instance ai-training.")] = None,
     subject: Annotated[str | None, typer.Option(help="kind:id")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome; `suppressed` may be open.")] = None,
     overdue: Annotated[bool, typer.Option("--overdue", help="Open, and past a clock that still runs.")] = False,
     start: Annotated[str | None, typer.Option("--from", help="Issued then or later, RFC 3339.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Issued before then.")] = None,
@@ -36,6 +38,7 @@ def notices(
         "action": action,
         "purpose": purpose,
         "subject": subject,
+        "outcome": outcome,
         "overdue": "true" if overdue else None,
         "issued_from": start,
         "issued_to": end,

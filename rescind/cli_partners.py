@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +14,11 @@ from rescind.cli_clocks import (
     Calendar,
     CompleteWithin,
     Extension,
+    Inclusive,
     ReceiveWithin,
+    SinceWhen,
     TimeZone,
+    Week,
     clocks,
     in_words,
     watch_in_words,
@@ -51,6 +55,12 @@ def add(
     extension: Extension = None,
     calendar: Calendar = None,
     time_zone: TimeZone = None,
+    week: Week = None,
+    inclusive: Inclusive = False,
+    since: SinceWhen = None,
+    suppression_completes: Annotated[
+        bool, typer.Option("--suppression-completes", help="By contract, `suppressed` completes an `erase`.")
+    ] = False,
     signature_scheme: Annotated[
         list[Scheme] | None, typer.Option(help="v1 (HMAC, the default) or v1a (Ed25519); repeatable.")
     ] = None,
@@ -64,12 +74,14 @@ def add(
         wanted["subject_kinds"] = subject_kind
     limits = {"batch_size": batch_size, "lanes": lanes, "max_requests_per_second": max_requests_per_second}
     wanted |= {name: value for name, value in limits.items() if value is not None}
-    given = AtMost(receive_within, complete_within, extension, calendar, time_zone)
+    given = AtMost(receive_within, complete_within, extension, calendar, time_zone, week, inclusive, since)
     wanted |= {f"{name}_within": clock for name, clock in given.clocks().items()}
     if gzip:
         wanted["gzip"] = True
     if suspend_exports:
         wanted["suspend_exports_when_overdue"] = True
+    if suppression_completes:
+        wanted["suppression_completes"] = True
     if signature_scheme:
         wanted["signature_schemes"] = signature_scheme
     with Client(url or "", key) as client:
@@ -124,6 +136,33 @@ def rotate_secret(
 
 app.command("clocks")(clocks)
 app.command("exports")(when_overdue)
+
+
+class Suppression(StrEnum):
+    COMPLETES = "completes"
+    STAYS_OPEN = "stays-open"
+
+
+@app.command()
+def answers(
+    partner: Annotated[str, typer.Argument()],
+    suppression: Annotated[
+        Suppression,
+        typer.Option(help="What becomes of an `erase` that is answered `suppressed`: the data is still there."),
+    ],
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Whether a partner may suppress where it is asked to erase. What was issued before is judged as it was then."""
+    completes = suppression is Suppression.COMPLETES
+    with Client(url or "", key) as client:
+        changed = client.change_partner(partner, {"suppression_completes": completes})
+    if as_json:
+        print_json(changed)
+        return
+    became = "completes it" if completes else "leaves it open"
+    say(f"partner {partner}: `suppressed` to an `erase` {became}, from now on")
 
 
 @app.command("list")

@@ -29,11 +29,14 @@ def status(
     window: Annotated[Window | None, typer.Option(help="What the lag is over; 24h by default.")] = None,
     watching: Annotated[bool, typer.Option("--watch", help="Go on, and show what changes, until Ctrl-C.")] = False,
     every: Annotated[float | None, typer.Option(help="With --watch: seconds between two looks; 2.", min=0.2)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 at WARN, too.")] = False,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Each partner: what is open, how old, what is overdue. Exit code 1 if anything is STALL or STOP.
+    """Each partner: its state and why, what is open, how old, overdue or at risk, and how it was answered.
+
+    Exit code 1 if a partner is STALL or STOP, and with --strict if one is WARN; 0 otherwise.
 
     --watch is a table that stays in its place on a terminal, and lines where output goes elsewhere, each time that
     something other than an age has changed; with --json a line of JSON each time. Ctrl-C ends it with exit code 0.
@@ -42,6 +45,8 @@ def status(
         raise typer.BadParameter("--partner shows every window")
     if every is not None and not watching:
         raise typer.BadParameter("--every belongs to --watch")
+    if strict and watching:
+        raise typer.BadParameter("--strict is about the exit code, and --watch ends with 0")
     parts = _parts if partner is None else _parts_of_one
     with Client(url or "", key) as client:
 
@@ -56,7 +61,7 @@ def status(
         print_json(lag)
     else:
         show(parts(lag))
-    if any(row["state"] in ("STALL", "STOP") for row in _rows(lag)):
+    if any(row["state"] in (_BAD | {"WARN"} if strict else _BAD) for row in _rows(lag)):
         raise typer.Exit(1)
 
 
@@ -65,8 +70,13 @@ def _rows(lag: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+#: States for which somebody should be woken.
+_BAD = {"STALL", "STOP"}
 #: What makes a row another one; its ages and percentiles change all the time.
-_TELLING = ("partner", "kind", "state", "open", "overdue", "backlog", "acknowledged", "contradictions")
+_TELLING = (
+    "partner", "kind", "state", "open", "overdue", "at_risk", "backlog", "undeliverable", "parked", "acknowledged",
+    "contradictions",
+)  # fmt: skip
 
 
 def _gist(lag: dict[str, Any]) -> object:
@@ -75,22 +85,22 @@ def _gist(lag: dict[str, Any]) -> object:
 
 
 def _parts(lag: dict[str, Any]) -> Iterator[Part]:
-    columns = ["state", "partner", "open", "oldest", "overdue", "backlog", "acknowledged", "lag p50", "lag p99"]
+    held = _held(lag["partners"])
+    columns = ["state", "partner", *_STANDING, *held, "answered", "late", "refused", "lag p50", "lag p99"]
     rows = [
         [
             state(row["state"]),
             row["partner"],
-            str(row["open"]),
-            seconds(row["oldest_open_seconds"]),
-            str(row["overdue"]),
-            str(row["backlog"]),
-            str(row["acknowledged"]),
+            *_standing(row),
+            *(str(row[name]) for name in held),
+            *_answers(row["windows"][0]),
             seconds(row["complete_lag"]["p50"]),
             seconds(row["complete_lag"]["p99"]),
         ]
         for row in lag["partners"]
     ]
     yield table(columns, rows, right=columns[2:]) if rows else "no partner is registered"
+    yield from (_why(row) for row in lag["partners"] if row["state"] != "OK")
     totals = lag["totals"]
     if totals:
         yield (
@@ -107,21 +117,53 @@ def _parts(lag: dict[str, Any]) -> Iterator[Part]:
 
 
 def _parts_of_one(row: dict[str, Any]) -> Iterator[Part]:
-    yield f"{row['partner']} is {row['state']}"
-    columns = ["kind", "open", "oldest", "overdue", "backlog"]
-    rows = [[kind["kind"], *_standing(kind)] for kind in row["kinds"]]
-    yield table(columns, [*rows, ["all", *_standing(row)]], right=columns[1:])
-    columns = ["kind", "over", "came", "answered", "taken p50", "p95", "p99", "answered p50", "p95", "p99"]
+    yield _why(row)
+    held = _held([row])
+    columns = ["kind", *_STANDING, *held]
     rows = [
-        [name, window["window"], str(window["arrived"]), str(window["answered"]), *_percentiles(window)]
+        [name, *_standing(each), *(str(each[one]) for one in held)]
+        for name, each in [*((kind["kind"], kind) for kind in row["kinds"]), ("all", row)]
+    ]
+    yield table(columns, rows, right=columns[1:])
+    columns = ["kind", "over", "came", "answered", "in time", "late", "refused"]
+    columns += ["taken p50", "p95", "p99", "answered p50", "p95", "p99"]
+    rows = [
+        [name, window["window"], str(window["arrived"]), *_answers(window, in_time=True), *_percentiles(window)]
         for name, windows in [*((kind["kind"], kind["windows"]) for kind in row["kinds"]), ("all", row["windows"])]
         for window in windows
     ]
     yield table(columns, rows, right=columns[2:])
 
 
+def _why(row: dict[str, Any]) -> str:
+    return f"{row['partner']} is {row['state']}: {row['reason']}"
+
+
+_STANDING = ["open", "oldest", "overdue", "at risk", "backlog"]
+
+
 def _standing(row: dict[str, Any]) -> list[str]:
-    return [str(row["open"]), seconds(row["oldest_open_seconds"]), str(row["overdue"]), str(row["backlog"])]
+    return [
+        str(row["open"]),
+        seconds(row["oldest_open_seconds"]),
+        str(row["overdue"]),
+        str(row["at_risk"]),
+        str(row["backlog"]),
+    ]
+
+
+def _held(rows: list[dict[str, Any]]) -> list[str]:
+    """Columns that are there only if anybody has some."""
+    return [name for name in ("undeliverable", "parked") if any(row[name] for row in rows)]
+
+
+def _answers(window: dict[str, Any], *, in_time: bool = False) -> list[str]:
+    names = ["in_time", "late", "refused"] if in_time else ["late", "refused"]
+    return [str(window["answered"]), *(_share(window[name], window[f"{name}_share"]) for name in names)]
+
+
+def _share(count: int, share: float | None) -> str:
+    return "-" if share is None else f"{count} ({100 * share:.0f} %)"
 
 
 def _percentiles(window: dict[str, Any]) -> list[str]:

@@ -10,12 +10,14 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import TypeVar
 
 from ledger import inspection as ledger_inspection
-from ledger.inspection import LedgerState
+from ledger.inspection import LedgerState, partner_states
+from ledger.partner_state import Assessment, LagState
 from rescind.running.places import LEDGER, ROLES, WORKER, lock_path
 from streams.embedded import inspection, versions
 from streams.embedded.inspection import LogState, Waiting
@@ -88,6 +90,7 @@ class Found:
     sealing_given: bool = False
     log_state: LogState | None = None
     ledger_state: LedgerState | None = None
+    partner_states: Mapping[str, Assessment] = field(default_factory=dict)
     keys_in_force: int | None = None
 
     @property
@@ -121,6 +124,10 @@ def examine(settings: Settings, now: float) -> Found:
         return Found(directory, now, problem=f"cannot be read: {error.strerror}")
     log, log_state = _look("log", path, inspection.inspect)
     ledger, ledger_state = _look("ledger", settings.ledger_path, ledger_inspection.inspect)
+    states: dict[str, Assessment] | None = None
+    if ledger_state is not None and not ledger.damage:
+        then = datetime.fromtimestamp(now, UTC)
+        ledger, states = _look("ledger", settings.ledger_path, lambda path: partner_states(path, then), database=False)
     consent, _ = _look("consent", directory / "consent.sqlite", _open_states)
     keys, in_force = _look("keys", settings.keys_path, ledger_inspection.keys_in_force)
     sealing, _ = _look("secret.key", settings.sealing_path, _read_sealing, database=False)
@@ -137,6 +144,7 @@ def examine(settings: Settings, now: float) -> Found:
         sealing_given=bool(settings.sealing_key),
         log_state=log_state,
         ledger_state=ledger_state,
+        partner_states=states or {},
         keys_in_force=in_force,
     )
 
@@ -187,8 +195,10 @@ def diagnose(found: Found) -> list[Finding]:
         *_of_files(found),
         *_of_sealing(found),
         *_of_ledger(found),
+        *_of_dead_letters(found),
         *_of_archives(found),
         *_of_lanes(found),
+        *_of_partners(found),
         *_of_groups(found),
     ]
     findings.sort(key=lambda finding: -finding.level)
@@ -278,6 +288,17 @@ def _of_ledger(found: Found) -> Iterator[Finding]:
         yield Finding(Level.FINE, "ledger", f"the ledger has {behind} records still to read at the next start")
 
 
+def _of_dead_letters(found: Found) -> Iterator[Finding]:
+    """What partners do not take, though they take others. It is open: its clocks run."""
+    for partner, (refused, parked) in ({} if found.ledger_state is None else found.ledger_state.held).items():
+        if refused:
+            text = f"{partner} refuses {refused} for good, and nobody has redriven or discarded them"
+            yield Finding(Level.ATTENTION, "dead letters", f"{text}: `rescind dead-letters list`")
+        if parked:
+            text = f"{partner} does not take {parked}, which are tried again: `rescind dead-letters list`"
+            yield Finding(Level.FINE, "dead letters", text)
+
+
 def _of_archives(found: Found) -> Iterator[Finding]:
     for path in () if found.ledger_state is None else found.ledger_state.missing:
         text = (
@@ -295,6 +316,14 @@ def _of_lanes(found: Found) -> Iterator[Finding]:
             who = names.get(lane.at.partition, "nobody that the ledger knows")
             text = f"{lane.lag} messages wait since {age / 3600:.0f} h for {who}; see `rescind status`"
             yield Finding(Level.ATTENTION, f"lane {lane.at.partition}", text)
+
+
+def _of_partners(found: Found) -> Iterator[Finding]:
+    """As `rescind status` says it, and as bad as its exit code."""
+    for partner, (state, reason) in found.partner_states.items():
+        if state is not LagState.OK:
+            level = Level.FINE if state is LagState.WARN else Level.ATTENTION
+            yield Finding(level, f"partner {partner}", f"{state}: {reason}; see `rescind status --partner {partner}`")
 
 
 def _of_groups(found: Found) -> Iterator[Finding]:

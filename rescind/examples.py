@@ -82,7 +82,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rescind partners clocks acme --receive-within PT12H",
         "rescind partners clocks acme --for erase --complete-within P1M --extension P2M --time-zone Europe/Dublin",
         "rescind partners clocks acme --for stop --complete-within '15 business days' --calendar US-CA",
+        "rescind partners clocks acme --for stop --complete-within '15 business days' --week mon-sat --calendar US-CA",
+        "rescind partners clocks acme --for erase --complete-within P45D --inclusive --since occurred_at"
+        " --time-zone America/Los_Angeles",
     ),
+    "partners answers": ("rescind partners answers acme --suppression completes",),
     "partners exports": ("rescind partners exports acme --when-overdue suspend",),
     "partners remove": ("rescind partners remove acme",),
     "partners pause": ('rescind partners pause acme --reason "maintenance until Monday"',),

@@ -1,4 +1,5 @@
-"""The partner's kit: check a webhook, read its notices, reply, acknowledge later, by a signed callback if need be.
+"""The partner's kit: check a webhook, read its notices, obey the newest, reply, acknowledge later, by a signed callback
+if need be.
 
 Needs neither Faust nor FastAPI, and `cryptography` only for `v1a` signatures.
 """
@@ -6,10 +7,10 @@ Needs neither Faust nor FastAPI, and `cryptography` only for `v1a` signatures.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams import signing
 from streams.errors import InvalidInput
@@ -19,9 +20,13 @@ __all__ = [
     "Delivery",
     "InvalidInput",
     "InvalidSignature",
+    "LastWord",
+    "LastWords",
     "ReceivedNotice",
+    "amended",
     "callback",
     "completed",
+    "is_outdated",
     "receive",
     "reply",
 ]
@@ -37,7 +42,10 @@ class ReceivedNotice:
     """What a partner is asked. `action` is `stop`, `erase` or `resume`; drop a notice whose `id` is known.
     `extended_complete_by` is by when, if more time is asked for before `complete_by`; None if that is no use.
     `reminder` counts from 1; None for the notice itself. `datasets` are those in which the subject came to you, each
-    with its version, as far as Rescind knows; the newest, and `datasets_count` of them in all."""
+    with its version, as far as Rescind knows; the newest, and `datasets_count` of them in all. `rank` says which of two
+    choices of a person is the newer, see `LastWords`; None where the notice comes from no choice. `legal_receive_by`
+    and `legal_complete_by` are dates by the person's request that had passed when you were asked; the platform's delay,
+    not yours. With `suppression_completes` your contract lets `suppressed` complete an `erase`."""
 
     id: str
     action: str
@@ -51,6 +59,54 @@ class ReceivedNotice:
     reminder: int | None = None
     datasets: tuple[tuple[str, str], ...] = ()
     datasets_count: int = 0
+    rank: str | None = None
+    legal_receive_by: datetime | None = None
+    legal_complete_by: datetime | None = None
+    suppression_completes: bool = False
+
+
+class LastWord(NamedTuple):
+    """What was obeyed last about a subject and a purpose: what was asked, and the newest rank so far."""
+
+    action: str
+    rank: str | None
+
+
+def is_outdated(notice: ReceivedNotice, last: LastWord | None) -> bool:
+    """Does a notice say what a newer one has replaced already? Then drop it. Ranks are compared as plain strings; equal
+    ones come from the same choice. A notice without a rank is obeyed, unless the last word was a `resume`."""
+    if last is None:
+        return False
+    if notice.rank is None:
+        return last.action == "resume"
+    return last.rank is not None and notice.rank < last.rank
+
+
+class LastWords:
+    """Keeps the last word for every subject and purpose, so that no order of arrival can turn you around: a retry, a
+    redelivery or a second lane may bring an `erase` after the `resume` that reversed it.
+
+        if notice.id not in done and words.take(notice):
+            obey(notice)
+
+    `known` is where they are kept, a dict by default; in real life a table, written in the transaction that obeys.
+    Answer a notice that was dropped as outdated with `received`, or with nothing but the 2xx: it was not done, so do
+    not say that it was. Rescind itself cancels what a later choice has reversed.
+    """
+
+    def __init__(self, known: MutableMapping[tuple[str, str], LastWord] | None = None) -> None:
+        self._known: MutableMapping[tuple[str, str], LastWord] = {} if known is None else known
+
+    def take(self, notice: ReceivedNotice) -> bool:
+        """Is it to be obeyed? Then it is the last word from now on."""
+        about = (notice.subject, notice.purpose)
+        last = self._known.get(about)
+        if is_outdated(notice, last):
+            return False
+        # What has no rank takes none away.
+        rank = notice.rank if notice.rank is not None or last is None else last.rank
+        self._known[about] = LastWord(notice.action, rank)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +169,14 @@ def completed(notice: ReceivedNotice) -> dict[str, str]:
     return {"status": "completed", "outcome": ACTIONS[notice.action]}
 
 
+def amended(answer: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """A final answer in the place of the one that was given before: `amended(completed(notice), "found in a backup")`.
+    `why` is up to 1,000 characters, and not empty; say it in other words each time."""
+    if not why.strip():
+        raise ValueError("an answer is amended with a word why")
+    return {**answer, "amends": True, "detail": why}
+
+
 def _notice(event: Any) -> ReceivedNotice:
     data = event["data"]
     if data["action"] not in ACTIONS:
@@ -131,6 +195,10 @@ def _notice(event: Any) -> ReceivedNotice:
         reminder=data.get("reminder"),
         datasets=tuple((_text(each, "dataset"), _text(each, "version")) for each in data.get("datasets", ())),
         datasets_count=int(data.get("datasets_count", 0)),
+        rank=_text(data, "rank") if data.get("rank") is not None else None,
+        legal_receive_by=_time(data, "legal_receive_by") if "legal_receive_by" in data else None,
+        legal_complete_by=_time(data, "legal_complete_by") if "legal_complete_by" in data else None,
+        suppression_completes=data.get("suppression_completes") is True,
     )
 
 

@@ -53,6 +53,11 @@ def in_short(told: Sequence[Outcome]) -> str:
     return ", ".join(f"{counts[outcome]:,} {words}" for outcome, words in _WORDS.items() if counts[outcome])
 
 
+def not_taken(told: Sequence[Outcome]) -> list[Outcome]:
+    """Those of which there is something to read: they failed, or wait for a partner that takes nothing."""
+    return [each for each in told if each["outcome"] in FAILED or (each["outcome"] == "waiting" and each.get("words"))]
+
+
 def in_words(outcome: Outcome) -> str:
     """One that was not taken, on a line."""
     what = _WORDS.get(outcome["outcome"], str(outcome["outcome"]))

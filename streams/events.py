@@ -173,7 +173,7 @@ RECEIVE_WITHIN, COMPLETE_WITHIN = Clock(within="PT24H"), Clock(within="P30D")
 
 
 class Clocks(NamedTuple):
-    """From acceptance until the partner must have answered 2xx, and until it must have completed."""
+    """From the start until the partner must have answered 2xx, and until it must have completed."""
 
     receive: Clock
     complete: Clock
@@ -233,6 +233,8 @@ class Partner(Data):
     watch: Watch | None = None
     #: Does it get no export while anything of its is overdue?
     suspend_exports_when_overdue: bool = False
+    #: Does `suppressed` complete an `erase`? Only where a contract allows it: the data is still there.
+    suppression_completes: bool = False
     status: PartnerStatus = PartnerStatus.ACTIVE
     status_reason: Annotated[str, Field(max_length=500)] | None = None
     #: What was accepted from then on is not issued to it: its lane runs empty, so that it can be removed.
@@ -364,6 +366,12 @@ class Notice(BaseModel):
     #: In which datasets the partner was given the subject, as far as is known: the newest, and how many there are.
     datasets: Datasets | None = None
     datasets_count: Annotated[int, Field(ge=1)] | None = None
+    #: Does `suppressed` complete this `erase`, as its partner was set when it was issued? None if not.
+    suppression_completes: Literal[True] | None = None
+    #: The dates by the person's request, where they had passed already when the notice was issued. The platform missed
+    #: them; the partner is judged by `receive_by` and `complete_by`, which are counted from the issue then.
+    legal_receive_by: Moment | None = None
+    legal_complete_by: Moment | None = None
 
 
 class Actor(BaseModel):
@@ -494,7 +502,8 @@ Code = Annotated[str, Field(min_length=1, max_length=200)]
 
 class Acknowledged(Data):
     """A partner's answer about one notice. `via` says how it came. `code` is the partner's own word for it, of a
-    public vocabulary if one is named."""
+    public vocabulary if one is named. With `amends` a final answer takes the place of an earlier one, and `detail` says
+    why."""
 
     TYPE: ClassVar[str] = "io.rescind.notice.acknowledged"
     notice_id: EventId
@@ -514,6 +523,7 @@ class Acknowledged(Data):
     statement: EventId | None = None
     vocabulary: Vocabulary | None = None
     code: Code | None = None
+    amends: Literal[True] | None = None
 
     def key(self) -> str:
         # All that a partner says stands in one partition, so every ledger reads it in the same order.
@@ -536,6 +546,7 @@ def content_of(
     vocabulary: Vocabulary | None,
     code: str | None,
     extend: bool | None,
+    amends: bool | None,
 ) -> list[str]:
     """What an acknowledgement says, for its id: who says the same again says nothing new."""
     expected = "" if expected_by is None else expected_by.isoformat().replace("+00:00", "Z")
@@ -547,10 +558,12 @@ def content_of(
         said.append(f"{vocabulary or ''}:{code}")
     if extend:
         said.append("extend")
+    if amends:
+        said.append("amends")
     return said
 
 
-_SAID = ("status", "outcome", "reason", "detail", "expected_by", "evidence", "vocabulary", "code", "extend")
+_SAID = ("status", "outcome", "reason", "detail", "expected_by", "evidence", "vocabulary", "code", "extend", "amends")
 
 
 class AcknowledgedItem(BaseModel):
@@ -569,6 +582,7 @@ class AcknowledgedItem(BaseModel):
     evidence: Annotated[dict[str, Any], AfterValidator(_writable)] | None = None
     vocabulary: Vocabulary | None = None
     code: Code | None = None
+    amends: Literal[True] | None = None
 
 
 class ReplyAcknowledged(Data):

@@ -1,7 +1,8 @@
 """Our words for an answer, and those of public vocabularies, which a partner may use instead.
 
 Sources: OpenDSR 2.0 (statuses of a request), Data Rights Protocol 1.0 (statuses with their reasons, written
-`status/reason`), California's DROP (the codes that a data broker reports). Where two of our words have one of theirs,
+`status/reason`), California's DROP (the codes that a data broker reports: privacy.ca.gov, DROP for data brokers,
+technical specifications, reference, "Status code reference"). Where two of our words have one of theirs,
 theirs is read as the first one in the table. `docs/vocabulary.md` is this table for people, with what is doubtful.
 """
 
@@ -27,6 +28,7 @@ class Meaning(NamedTuple):
         return self._replace(outcome=AS_ASKED[action])
 
 
+FINAL = frozenset({AckStatus.COMPLETED, AckStatus.REFUSED})
 AS_ASKED = {
     Action.ERASE: Outcome.DELETED,
     Action.STOP: Outcome.SUPPRESSED,
@@ -52,7 +54,7 @@ TABLE = (
     Row(Meaning(AckStatus.IN_PROGRESS), "in_progress", "in_progress", None),
     Row(Meaning(_done), "completed", "fulfilled", None),
     Row(Meaning(_done, Outcome.DELETED), "completed", "fulfilled", "3"),
-    Row(Meaning(_done, Outcome.SUPPRESSED), "completed", "fulfilled", "4"),
+    Row(Meaning(_done, Outcome.SUPPRESSED), "completed", "fulfilled", None),
     Row(Meaning(_done, Outcome.NOT_FOUND), "completed", "denied/no_match", "5"),
     Row(Meaning(_done, Outcome.ALREADY_DELETED), "completed", "fulfilled", "5"),
     Row(Meaning(_done, Outcome.RESUMED), "completed", "fulfilled", None),
@@ -63,7 +65,10 @@ TABLE = (
     Row(Meaning(_refused, None, RefusalReason.OUTSIDE_JURISDICTION), "cancelled", "denied/outside_jurisdiction", None),
 )
 #: Their words that say more than ours can; they are kept beside ours.
+_SHARED = (Vocabulary.DROP, "4")
 ALSO = {
+    # Several people share the identifier, and all were opted out: nobody could tell whose data to delete.
+    _SHARED: Meaning(_refused, None, RefusalReason.IDENTITY_NOT_VERIFIED),
     (Vocabulary.DRP, "in_progress/need_user_verification"): Meaning(AckStatus.IN_PROGRESS),
     (Vocabulary.DRP, "denied/suspected_fraud"): Meaning(_refused, None, RefusalReason.OTHER),
     (Vocabulary.DRP, "denied/too_many_requests"): Meaning(_refused, None, RefusalReason.OTHER),
@@ -85,3 +90,11 @@ def meaning(vocabulary: str, code: str) -> Meaning:
         known = ", ".join(sorted(each for of, each in _READ if of == vocabulary))
         raise ValueError(f"not a code of vocabulary {vocabulary}, which has: {known}")
     return found
+
+
+def read_as(said: Meaning, vocabulary: Vocabulary | None, code: str | None, action: Action) -> Meaning:
+    """What an answer means to what was asked. Whom DROP's code 4 opted out, it stopped, which is all that a `stop`
+    asks for."""
+    if (vocabulary, code) == _SHARED and action is Action.STOP:
+        return Meaning(_done, Outcome.SUPPRESSED)
+    return said.asked(action)

@@ -18,6 +18,8 @@ from streams.kinds import Action
 
 _FIELDS = frozenset(name for name, field in Notice.model_fields.items() if field.is_required())
 _KNOWN = _FIELDS | {"extended_complete_by", "rank", "datasets", "datasets_count"}
+_KNOWN |= {"suppression_completes", "legal_receive_by", "legal_complete_by"}
+_NO_TEXTS = ("datasets", "datasets_count", "suppression_completes")
 _TEXTS = {str}
 _ACTIONS = frozenset(map(str, Action))
 _MOST = 1000
@@ -43,6 +45,9 @@ class WrittenNotice(SimpleNamespace):
     trace: str | None = None
     datasets: list[dict[str, str]] | None = None
     datasets_count: int | None = None
+    suppression_completes: bool | None = None
+    legal_receive_by: str | None = None
+    legal_complete_by: str | None = None
 
 
 class WrittenPack(NamedTuple):
@@ -83,7 +88,7 @@ def _quick(value: bytes) -> WrittenPack | None:
         for notice in notices:
             if (
                 (notice.keys() != _FIELDS and not _FIELDS <= notice.keys() <= _KNOWN)
-                or not (_naming(notice) if "datasets" in notice else set(map(type, notice.values())) == _TEXTS)
+                or not (set(map(type, notice.values())) == _TEXTS or _of_texts(notice))
                 or notice["action"] not in _ACTIONS
             ):
                 return None
@@ -92,12 +97,19 @@ def _quick(value: bytes) -> WrittenPack | None:
     return WrittenPack(partner, _traced([WrittenNotice(**notice) for notice in notices], data.get("traces")))
 
 
-def _naming(notice: dict[str, Any]) -> bool:
-    """Does a notice name datasets just as we write them, and is all else of it text?"""
-    named, count = notice.pop("datasets"), notice.pop("datasets_count", None)
-    if set(map(type, notice.values())) != _TEXTS or type(named) is not list or type(count) is not int:
+def _of_texts(notice: dict[str, Any]) -> bool:
+    """Is all of a notice text, but for datasets and a mark that it has just as we write them?"""
+    others = {name: notice[name] for name in _NO_TEXTS if name in notice}
+    if set(map(type, (value for name, value in notice.items() if name not in others))) != _TEXTS:
         return False
-    notice["datasets"], notice["datasets_count"] = named, count
+    if others.pop("suppression_completes", True) is not True:
+        return False
+    return not others or _naming(others.get("datasets"), others.get("datasets_count"))
+
+
+def _naming(named: Any, count: Any) -> bool:
+    if type(named) is not list or type(count) is not int:
+        return False
     return 0 < len(named) <= min(MOST_DATASETS, count) and all(map(_is_dataset, named))
 
 

@@ -107,6 +107,7 @@ class History:
     def answered(
         self, number: int, status: AckStatus = AckStatus.COMPLETED, minutes: int = 30, *, by: str = "p",
         outcome: Outcome = Outcome.DELETED, statement: int | None = None, extend: bool = False, identity: str = "",
+        amends: bool = False,
     ) -> None:  # fmt: skip
         data = Acknowledged(
             notice_id=f"n-p-{number}", partner=by, subject=f"user:{number}", status=status,
@@ -115,8 +116,10 @@ class History:
             detail="so\x00it is", evidence={"of": number, "what": "\x00é"} if minutes % 2 else None,
             occurred_at=at(minutes), via="api" if statement is None else "callback",
             statement=None if statement is None else f"s-{statement}", extend=True if extend else None,
+            amends=True if amends else None,
         )  # fmt: skip
-        self.say("acknowledgements", identity or f"a-{number}-{status}-{outcome}-{by}-{statement}", data, at(minutes))
+        said = f"a-{number}-{status}-{outcome}-{by}-{statement}" + ("-amends" if amends else "")
+        self.say("acknowledgements", identity or said, data, at(minutes))
 
     def replied(self, *numbers: int, minutes: int = 40) -> None:
         items = tuple(
@@ -194,8 +197,9 @@ def histories(draw: Any) -> list[Entry]:
             case _:
                 history.answered(
                     number, draw(_STATUS), minutes, by=draw(st.sampled_from(["p", "p", "p", "q"])),
-                    outcome=draw(st.sampled_from([Outcome.DELETED, Outcome.DELETED, Outcome.NOT_FOUND])),
+                    outcome=draw(st.sampled_from([Outcome.DELETED, Outcome.NOT_FOUND, Outcome.SUPPRESSED])),
                     statement=draw(st.sampled_from([None, None, 0, 1])), extend=draw(st.booleans()),
+                    amends=draw(st.booleans()),
                 )  # fmt: skip
     return history.entries
 

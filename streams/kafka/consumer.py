@@ -8,7 +8,7 @@ takes well under a second. Heartbeats have a thread of their own, so a busy work
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer
@@ -292,6 +292,8 @@ class Consumer(driver.Consumer):
         self._dropped: set[TP] = set()
         self._sought = False
         self._streaming = False
+        #: Of the last assignment.
+        self._generation = -1
 
     async def on_stop(self) -> None:
         await super().on_stop()
@@ -321,9 +323,19 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._stand_still()
+        if generation_id != self._generation + 1 and self.app._assignment:
+            await self._begin_anew()
+        self._generation = generation_id
         # Before anybody asks what is committed.
         self._steps.assigned([TopicPartition(*tp) for tp in assigned], generation_id)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _begin_anew(self) -> None:
+        """There was an assignment in between of which we have not heard: others may have had what is ours again now.
+        Who reads it must not go by what it knew. Faust keeps the actors of partitions that are there before and after.
+        Cause: `App._update_assignment`, https://github.com/faust-streaming/faust/blob/v0.15.3/faust/app/base.py"""
+        await self.app.agents.on_rebalance(set(self.app._assignment), set())
+        self.app._assignment = set()
 
     def _stand_still(self) -> None:
         self._sought = self._streaming = False
@@ -481,8 +493,16 @@ class Consumer(driver.Consumer):
         """See `_Thread.is_member`."""
         return bool(await self._thread.is_member(generation))
 
+    def must_have(self, tps: Iterable[TopicPartition]) -> None:
+        """Raises `LogUnavailable` if not all of these are ours, or if it is not known yet what is committed of them."""
+        assigned = self.assignment()
+        for tp in tps:
+            if not self._sought or TP(*tp) not in assigned:
+                raise LogUnavailable(f"{tp.topic}[{tp.partition}] is somebody else's by now, or was assigned anew")
+
     async def commit_step(self, commits: Mapping[TopicPartition, Commit]) -> None:
         """See `_Thread.commit_step`."""
+        self.must_have(commits)
         if commits:
             await self._thread.commit_step(commits)
 

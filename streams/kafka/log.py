@@ -144,6 +144,7 @@ class KafkaLog(Log):
             return await steps.step(records, tp, commit, generation)
         if generation not in (None, app.consumer_generation_id):
             raise Overtaken("the partitions were assigned anew since")
+        app.consumer.must_have(commits)
         with self._explained():
             positions = await self._writer.append(records) if records else []
         held = {tp: commit for tp, commit in commits.items() if tp.topic in steps.topics}

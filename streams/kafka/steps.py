@@ -206,12 +206,13 @@ class Steps:
         self.topics: set[str] = set()
         self._holds: dict[TopicPartition, Hold] = {}
         self._later: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def assigned(self, tps: Iterable[TopicPartition], generation: int) -> None:
         """Of these partitions those of our topics are ours from now on, and no others; `ready` tells when."""
         before, self._holds = self._holds, {}
         for tp in tps:
-            if tp.topic in self.topics:
+            if tp.topic in self.topics and not self._stopped:
                 self._holds[tp] = Hold(self, tp, generation, before.pop(tp, None))
         for gone in before.values():
             self.soon(gone.end())
@@ -241,10 +242,6 @@ class Steps:
         hold = self._holds.get(tp)
         return None if hold is None else hold.known
 
-    def commits(self) -> dict[TopicPartition, Commit]:
-        """The same, of all that are held."""
-        return {tp: hold.known for tp, hold in self._holds.items()}
-
     async def advance(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit what needed no step, since it caused no record; where steps are being made, they commit it. False if
         not all of it worked: ask again later."""
@@ -268,6 +265,7 @@ class Steps:
 
     async def stop(self) -> None:
         """In bounded time."""
+        self._stopped = True
         self.assigned((), -1)
         deadline = asyncio.get_running_loop().time() + _ENDING
         while self._later:

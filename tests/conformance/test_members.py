@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from streams.log import events_topic
 from streams.records import Record, TopicPartition
 from streams.topics import TopicSpec
 from tests.conformance.harness import Inbox, reading, running, until
@@ -216,6 +217,36 @@ async def test_a_group_that_does_not_take_a_member_is_tried_again(
         await leaving
         await until(lambda: engine.committed("g") == dict.fromkeys(ALL, 1))
     check([member])
+
+
+async def test_who_has_missed_an_assignment_begins_anew_with_all_it_has(kafka_engine: Kafka) -> None:
+    engine = kafka_engine
+    engine.create(LANES)
+    begun: list[int] = []
+    app = engine.app("g")
+    app.conf.broker_heartbeat_interval = 0.3
+
+    async def read(stream: Any) -> None:
+        begun.append(next(iter(stream.active_partitions)).partition)
+        async for event in stream.noack().events():
+            event.ack()
+
+    app.agent(events_topic(app, "lanes"), name="lanes", isolated_partitions=True)(read)
+    async with running(app):
+        await until(lambda: sorted(begun) == list(range(8)))
+        for missed in (False, True):
+            begun.clear()
+            generation = app.consumer._generation
+            app.consumer._generation -= missed
+            async with joined(engine) as other:
+                await until(lambda: len(other.lanes) == 4)
+                await until(lambda before=generation: app.consumer._generation == before + 1)  # type: ignore[misc]
+                await fill(engine, 1)
+                ends = await engine.appender.end_offsets("lanes")
+                await until(lambda expected=ends: engine.committed("g") == expected)  # type: ignore[misc]
+                # Nobody else has had what stayed, unless an assignment was missed.
+                assert sorted(begun) == (sorted(set(range(8)) - set(other.lanes)) if missed else [])
+            await until(lambda: len(app.consumer.assignment()) == 8)
 
 
 async def test_members_that_come_and_go_under_load_lose_nothing(kafka_engine: Kafka) -> None:

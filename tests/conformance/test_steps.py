@@ -353,6 +353,17 @@ async def test_what_a_killed_holder_left_open_holds_up_nobody_once_there_is_anot
     await killed.stop()
 
 
+async def test_who_has_lost_a_partition_does_not_even_append(kafka_engine: Kafka) -> None:
+    engine = kafka_engine
+    async with lane(engine, 1) as here:
+        engine.create(TopicSpec("input", 2))
+        with pytest.raises(LogUnavailable, match=r"input\[1\] is somebody else's"):
+            await engine.log.step(here.app, caused(b"zombie"), {TopicPartition("input", 1): Commit(1)}, once=False)
+        with pytest.raises(Overtaken):
+            await engine.log.step(here.app, caused(b"zombie"), {AT: Commit(1)}, once=False, generation=0)
+    assert told(engine) == []
+
+
 async def test_a_cancelled_step_holds_up_nobody(kafka_engine: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = kafka_engine
     engine.create(INPUT, OUTPUT)

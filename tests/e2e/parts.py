@@ -14,7 +14,7 @@ from rescind.launching import Launch, ServiceProcess
 from streams.log import provision
 from streams.provisioning import Choices
 from streams.settings import Settings
-from tests.e2e.world import ENVIRONMENT, World
+from tests.e2e.world import World
 
 Part = Literal["worker", "ledger", "gateway"]
 
@@ -24,9 +24,8 @@ class Parts(World):
     `gateway-2`), and comes back to the same port. `url` is the first gateway's."""
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__(data_dir)
+        super().__init__(data_dir, environment=environment)
         self.running: dict[str, ServiceProcess] = {}
-        self._environment = {**ENVIRONMENT, **(environment or {})}
         self._ports: dict[str, int] = {}
 
     async def start_part(self, name: str) -> ServiceProcess:

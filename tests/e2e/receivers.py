@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from aiohttp import web
@@ -122,6 +122,9 @@ class Receiver:
         self.received = Received()
         #: May be changed at any time.
         self.habit = habit
+        #: What to do, once, at the next such moment of a request: when it was read and taken, if it is, and when the
+        #: answer went out.
+        self.at: dict[Literal["read", "answered"], Callable[[], None]] = {}
         self.url = ""
         self._answers_after = answers_after
         self._runner: web.AppRunner | None = None
@@ -153,13 +156,16 @@ class Receiver:
         came, fresh = self.received.come(words, conduct)
         if self._answers_after is not None and fresh:
             self._due.put_nowait((asyncio.get_running_loop().time() + self._answers_after, fresh))
+        self.at.pop("read", _nothing)()
         await asyncio.sleep(conduct.thinks)
         if conduct.status is None:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        body = json.dumps({"results": [_result(word, conduct) for word in words]}) if conduct.replies else ""
-        response = web.Response(status=conduct.status, text=body, content_type="application/json")
+        response = web.Response(status=conduct.status)
+        if conduct.replies and conduct.status < 300:
+            response.text = json.dumps({"results": [_result(word, conduct) for word in words]})
+            response.content_type = "application/json"
         # By hand, to know that it went out: whoever asked may be dead by now.
         try:
             await response.prepare(request)
@@ -168,6 +174,7 @@ class Receiver:
             return response
         if conduct.status < 300:
             self.received.answered |= {word.id: came for word in words}
+        self.at.pop("answered", _nothing)()
         return response
 
     async def _answer_later(self, service: str, key: str) -> None:
@@ -192,6 +199,9 @@ async def _until_taken(client: httpx.AsyncClient, url: str, said: list[dict[str,
                 return
             assert answer.status_code >= 500, answer.text
         await asyncio.sleep(0.2)
+
+
+def _nothing() -> None: ...
 
 
 def _words(body: bytes) -> tuple[Word, ...]:

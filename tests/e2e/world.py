@@ -33,9 +33,10 @@ class Cast:
 class World:
     """The service may be killed and started again; the partners stay."""
 
-    def __init__(self, data_dir: Path, *, verbose: bool = False) -> None:
+    def __init__(self, data_dir: Path, *, verbose: bool = False, environment: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self._verbose = verbose
+        self._environment = {**ENVIRONMENT, **(environment or {})}
         self.partners: dict[str, SimulatedPartner] = {}
         self.operator_key = ""
         self.platform_key = ""
@@ -45,7 +46,7 @@ class World:
     async def start(self) -> ServiceProcess:
         """Start the service; always at the same address, once it has one."""
         port = int(self.url.rpartition(":")[2]) if self.url else 0
-        launch = Launch(self.data_dir, port, environment=ENVIRONMENT, verbose=self._verbose)
+        launch = Launch(self.data_dir, port, environment=self._environment, verbose=self._verbose)
         self._service = await ServiceProcess.start(launch)
         self.url = self._service.url
         self.operator_key = self._service.operator_key or self.operator_key
@@ -110,8 +111,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(data_dir: Path, *, verbose: bool = False) -> AsyncIterator[World]:
-    made = World(data_dir, verbose=verbose)
+async def world(
+    data_dir: Path, *, verbose: bool = False, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[World]:
+    """`environment` adds to the settings that all worlds have."""
+    made = World(data_dir, verbose=verbose, environment=environment)
     try:
         await made.start()
         yield made

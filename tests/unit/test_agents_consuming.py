@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agents.consuming import batches
+from agents.consuming import batches, or_crash
 from streams.embedded.consumer import Consumer
+from streams.errors import Overtaken
 from streams.log import events_topic
 from streams.records import Record
 from streams.topics import TopicSpec
 from tests.conformance.embedded import Embedded
 from tests.conformance.harness import running, until
+
+
+async def test_what_its_log_calls_overtaken_is_left_alone_and_the_agent_goes_on() -> None:
+    class App:
+        crashed = False
+
+    async def overtaken() -> None:
+        raise Overtaken("one[0] was assigned anew since")
+
+    message = SimpleNamespace(topic="one", partition=0, offset=7)
+    await or_crash(App(), message, overtaken())
 
 
 async def test_what_was_read_before_a_rebalance_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -321,6 +321,9 @@ async def test_what_a_reply_says_twice_it_says_once() -> None:
         (Action.ERASE, {"status": "received", "outcome": "deleted", "reason": "other"}, None, None),
         (Action.ERASE, {"status": "refused", "outcome": "deleted", "reason": "exempt"}, None, RefusalReason.EXEMPT),
         (Action.ERASE, {"status": "completed", "reason": "exempt"}, Outcome.DELETED, None),
+        # Several people share the identifier, and all were opted out.
+        (Action.ERASE, {"status": None, "vocabulary": "drop", "code": "4"}, None, RefusalReason.IDENTITY_NOT_VERIFIED),
+        (Action.STOP, {"status": None, "vocabulary": "drop", "code": "4"}, Outcome.SUPPRESSED, None),
     ],
 )
 async def test_short_answers_mean_what_they_say(
@@ -357,6 +360,28 @@ async def test_a_reply_may_ask_for_more_time(fields: str, extend: bool | None) -
 
 async def test_an_estimate_and_a_request_for_more_time_are_two_answers() -> None:
     assert len(await replied(item(status="in_progress"), item(status="in_progress", extend=True))) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "amends"),
+    [
+        ('"status": "refused", "amends": true, "detail": "a backup"', True),
+        ('"status": "completed", "amends": true, "detail": "gone now"', True),
+        ('"vocabulary": "drop", "code": "2", "amends": true, "detail": "exempt after all"', True),
+        ('"status": "refused", "amends": true', None),
+        ('"status": "refused", "amends": true, "detail": " "', None),
+        ('"status": "refused", "amends": "yes", "detail": "a backup"', None),
+        ('"status": "in_progress", "amends": true, "detail": "a backup"', None),
+    ],
+)
+async def test_a_reply_may_amend_a_final_answer_if_it_says_why(fields: str, amends: bool | None) -> None:
+    (said,) = await replied(*parse_reply(b'{"results": [{"id": "n0", %s}]}' % fields.encode()))
+    assert said.amends is amends
+
+
+async def test_an_answer_and_one_that_amends_are_two_answers() -> None:
+    said = {"status": "refused", "detail": "a backup"}
+    assert len(await replied(item(**said), item(**said, amends=True), item(**said, amends=True))) == 2
 
 
 async def test_a_reply_may_tell_when_and_show_evidence_in_other_words_than_ours() -> None:

@@ -131,7 +131,7 @@ async def test_a_choice_is_not_known_before_its_decision_is_durable(
     await scene.engine.log.append([record(TOGGLES.name, Envelope("t", NOON, toggle))])
     tried = 0
 
-    async def refuse(*_: object) -> list[Position]:
+    async def refuse(*_: object, **__: object) -> list[Position]:
         nonlocal tried
         tried += 1
         raise LogUnavailable("told to fail")

@@ -63,6 +63,44 @@ CASES: list[tuple[str, Clock, str, str]] = [
      "2026-12-02T08:00:00Z"),
     ("where a weekend is Friday and Saturday", clock("2 business days", calendar="IL"), "2026-05-28T12:00:00Z",
      "2026-06-02T00:00:00Z"),
+    # All days but Sundays and holidays, as California's Civil Code has it.
+    ("business days from Monday to Saturday", clock("3 business days", week="mon-sat"), "2026-01-01T12:00:00Z",
+     "2026-01-06T00:00:00Z"),
+    ("with a calendar: no Sunday and no holiday", clock("15 business days", week="mon-sat", **CALIFORNIA),
+     "2026-06-24T19:00:00Z", "2026-07-15T07:00:00Z"),
+    ("whatever the calendar's weekend is", clock("2 business days", calendar="IL", week="mon-fri"),
+     "2026-05-28T12:00:00Z", "2026-06-02T00:00:00Z"),
+    ("some days of a week", clock("2 business days", week=["wed", "mon"]), "2026-01-01T12:00:00Z",
+     "2026-01-08T00:00:00Z"),
+    ("over new year of a week that ends on Thursday", clock("2 business days", week="sun-thu"), "2026-01-01T12:00:00Z",
+     "2026-01-06T00:00:00Z"),
+    ("a month onto a Sunday, by a week alone", clock("P1M", week="mon-sat"), "2026-02-01T12:00:00Z",
+     "2026-03-03T00:00:00Z"),
+    ("a month onto a Saturday that counts", clock("P1M", week="mon-sat"), "2026-01-28T12:00:00Z",
+     "2026-03-01T00:00:00Z"),
+    # The day of the start is the first one.
+    ("45 days with the first", clock("P45D", inclusive=True), "2026-01-01T12:00:00Z", "2026-02-15T00:00:00Z"),
+    ("a day is the day itself", clock("P1D", inclusive=True), "2026-01-01T23:59:59.999999Z", "2026-01-02T00:00:00Z"),
+    ("two weeks with the first day", clock("P2W", inclusive=True), "2026-01-01T00:00:00Z", "2026-01-15T00:00:00Z"),
+    ("45 days of a zone, into summer time", clock("P45D", inclusive=True, time_zone="America/Los_Angeles"),
+     "2026-02-01T20:00:00Z", "2026-03-18T07:00:00Z"),
+    ("45 days of a zone, into winter time", clock("P45D", inclusive=True, time_zone="America/Los_Angeles"),
+     "2026-10-01T20:00:00Z", "2026-11-15T08:00:00Z"),
+    ("45 days over a leap day", clock("P45D", inclusive=True), "2024-02-01T12:00:00Z", "2024-03-17T00:00:00Z"),
+    ("which day it is there, with the first", clock("P1D", inclusive=True, **DUBLIN), "2026-06-30T23:30:00Z",
+     "2026-07-01T23:00:00Z"),
+    # 45 days from 22 May 2026 end on Sunday, 5 July.
+    ("45 days onto a Sunday, without a calendar", clock("P45D", inclusive=True), "2026-05-22T12:00:00Z",
+     "2026-07-06T00:00:00Z"),
+    ("45 days onto a Sunday, by a week", clock("P45D", inclusive=True, week="mon-sat"), "2026-05-22T12:00:00Z",
+     "2026-07-07T00:00:00Z"),
+    ("business days with the first", clock("3 business days", inclusive=True), "2026-01-01T12:00:00Z",
+     "2026-01-06T00:00:00Z"),
+    ("with a first day that is off", clock("1 business day", inclusive=True), "2026-01-03T12:00:00Z",
+     "2026-01-06T00:00:00Z"),
+    ("a month with its first day", clock("P1M", inclusive=True), "2026-03-05T09:00:00Z", "2026-04-05T00:00:00Z"),
+    ("a month from the first of it", clock("P1M", inclusive=True), "2026-03-01T09:00:00Z", "2026-04-01T00:00:00Z"),
+    ("a month from the last of it", clock("P1M", inclusive=True), "2026-01-31T09:00:00Z", "2026-03-01T00:00:00Z"),
     ("over new year, into years that nobody has looked at yet", clock("2 business days", calendar="US"),
      "2031-12-31T12:00:00Z", "2032-01-06T00:00:00Z"),
 ]  # fmt: skip
@@ -82,6 +120,8 @@ def test_a_deadline(which: Clock, start: str, due: str) -> None:
         (clock("P1M", extension="P2M"), "2026-01-31T10:00:00Z", "2026-05-01T00:00:00Z"),
         (clock("P45D", extension="P45D"), "2026-01-01T12:00:00Z", "2026-04-01T12:00:00Z"),
         (clock("1 business day", extension="2 business days"), "2026-01-01T12:00:00Z", "2026-01-07T00:00:00Z"),
+        # 90 days in all, with the day of the request.
+        (clock("P45D", extension="P45D", inclusive=True), "2026-01-01T12:00:00Z", "2026-04-01T00:00:00Z"),
     ],
 )
 def test_an_extended_deadline(which: Clock, start: str, due: str | None) -> None:
@@ -124,6 +164,16 @@ TOO_MUCH: list[Any] = [
         ({"within": "P30D", "calendar": "US"}, "belong to months or business days"),
         ({"within": "P30D", "time_zone": "Europe/Dublin"}, "belong to months or business days"),
         ({"within": "P1M", "extension": "P60D"}, "of the same kind"),
+        ({"within": "P30D", "week": "mon-sat"}, "belong to months or business days, or to an inclusive clock"),
+        ({"within": "PT24H30M", "inclusive": True}, "of whole days"),
+        ({"within": "P45D", "extension": "PT1H", "inclusive": True}, "of whole days"),
+        ({"within": "P1M", "week": ""}, "not days of a week"),
+        ({"within": "P1M", "week": []}, "not days of a week"),
+        ({"within": "P1M", "week": "monday"}, "not days of a week"),
+        ({"within": "P1M", "week": "mon-"}, "not days of a week"),
+        ({"within": "P1M", "week": ["mon", 1]}, "not days of a week"),
+        ({"within": "P1M", "week": 5}, "not days of a week"),
+        ({"within": "P1M", "since": "yesterday"}, "accepted_at"),
         ({"within": "P1M", "zone": "UTC"}, "Extra inputs"),
         ({}, "Field required"),
     ],
@@ -147,9 +197,18 @@ moments = st.timedeltas(timedelta(), timedelta(days=45 * 365)).map(lambda later:
 @st.composite
 def clocks(draw: st.DrawFn) -> Clock:
     within = draw(periods)
-    if isinstance(within, int):
-        return clock(within, extension=draw(st.none() | st.integers(1, 10**6)))
-    others = {"time_zone": draw(zones), "calendar": draw(st.sampled_from([None, "US-CA", "IE", "IL"]))}
+    since = draw(st.sampled_from(["accepted_at", "occurred_at"]))
+    if isinstance(within, int) and draw(st.booleans()):
+        return clock(within, extension=draw(st.none() | st.integers(1, 10**6)), since=since)
+    inclusive = isinstance(within, int) or draw(st.booleans())
+    within = f"P{within % 3000 + 1}D" if isinstance(within, int) else within
+    others = {
+        "time_zone": draw(zones),
+        "calendar": draw(st.sampled_from([None, "US-CA", "IE", "IL"])),
+        "week": draw(st.sampled_from([None, "mon-sat", "sun-thu", "wed"])),
+        "inclusive": inclusive,
+        "since": since,
+    }
     return clock(within, extension=draw(st.none() | st.just(within)), **others)
 
 
@@ -169,3 +228,64 @@ def test_a_later_start_has_no_earlier_deadline(which: Clock, start: datetime, la
 @given(clocks())
 def test_a_clock_is_read_as_it_was_written(which: Clock) -> None:
     assert CLOCK.validate_json(CLOCK.dump_json(which)) == which
+
+
+@given(clocks(), moments)
+def test_with_its_first_day_a_clock_is_never_later(which: Clock, start: datetime) -> None:
+    if which.inclusive and not which.within.endswith("D"):
+        without = which.model_copy(update={"inclusive": False})
+        assert which.deadline(start) <= without.deadline(start)
+
+
+#: Asked for at noon on the first, accepted on the fifth.
+REQUEST, ACCEPTED = moment("2026-01-01T12:00:00Z"), moment("2026-01-05T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("which", "occurred", "by", "extended", "missed"),
+    [
+        (clock("P2D"), REQUEST, "2026-01-07T12:00:00Z", None, None),
+        (clock("P30D", since="occurred_at"), REQUEST, "2026-01-31T12:00:00Z", None, None),
+        (clock("P30D", extension="P30D", since="occurred_at"), REQUEST, "2026-01-31T12:00:00Z",
+         "2026-03-02T12:00:00Z", None),
+        # Missed by the platform: the partner has the same time from the issue on.
+        (clock("P2D", since="occurred_at"), REQUEST, "2026-01-07T12:00:00Z", None, "2026-01-03T12:00:00Z"),
+        (clock("P2D", extension="P9D", since="occurred_at"), REQUEST, "2026-01-07T12:00:00Z",
+         "2026-01-16T12:00:00Z", "2026-01-03T12:00:00Z"),
+        (clock("P4D", since="occurred_at"), REQUEST, "2026-01-09T12:00:00Z", None, "2026-01-05T12:00:00Z"),
+        # Nobody asks later than it was heard.
+        (clock("P2D", since="occurred_at"), moment("2027-01-01T12:00:00Z"), "2026-01-07T12:00:00Z", None, None),
+    ],
+)  # fmt: skip
+def test_what_a_clock_runs_from(
+    which: Clock, occurred: datetime, by: str, extended: str | None, missed: str | None
+) -> None:
+    due = which.due(occurred, ACCEPTED, ACCEPTED)
+    wanted = (None if extended is None else moment(extended), None if missed is None else moment(missed))
+    assert (due.by, due.extended, due.missed) == (moment(by), *wanted)
+
+
+@given(clocks(), moments, st.timedeltas(timedelta(days=-800), timedelta(days=800)))
+def test_nobody_is_late_when_he_is_asked(which: Clock, occurred: datetime, later: timedelta) -> None:
+    accepted = occurred + later
+    due = which.due(occurred, accepted, accepted)
+    assert due.by > accepted
+    assert due.extended is None or due.extended > due.by
+    assert due.missed is None or due.missed <= accepted
+
+
+@pytest.mark.parametrize(
+    ("which", "words"),
+    [
+        (clock("PT24H"), ()),
+        (clock("P1M"), ()),
+        (clock("15 business days"), ("Monday to Friday",)),
+        (clock("15 business days", calendar="US-CA"), ()),
+        (clock("15 business days", week="mon-sat", calendar="US-CA"), ("counting Monday to Saturday",)),
+        (clock("15 business days", week="sat,mon"), ("counting Monday, Saturday",)),
+        (clock("P45D", inclusive=True, since="occurred_at"),
+         ("the first day included", "from the person's request on")),
+    ],
+)  # fmt: skip
+def test_what_holds_of_a_clock_is_said(which: Clock, words: tuple[str, ...]) -> None:
+    assert which.rules == words

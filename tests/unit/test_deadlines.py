@@ -157,6 +157,15 @@ async def test_a_notice_that_is_not_completed_goes_through_all_steps_once(scene:
     assert scene.reminders() == [(("n1", 1),), (("n1", 2),)]
 
 
+async def test_a_reminder_says_how_far_it_was_checked_for_reversals(scene: Scene) -> None:
+    scene.issued(1)
+    scene.issued(2)
+    scene.delivered(0, 1)
+    await scene.look(600)
+    packs = [event.data for event in scene.log.events(NOTICES.name)]
+    assert [pack.checked for pack in packs if isinstance(pack, NoticesIssued)] == [None, None, 2]
+
+
 async def test_one_that_was_answered_comes_to_no_step(scene: Scene) -> None:
     scene.issued(1, 2)
     scene.delivered(0, 0)

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,24 @@ from rescind.doctor import Finding, Level, diagnose, examine, worst
 from rescind.running.places import LEDGER, WORKER, data_directory, lock_path
 from streams.cloudevents import Envelope
 from streams.embedded.log import EmbeddedLog
-from streams.events import ConsentToggled, PartnerRegistered, PartnerStatus, SealedSecret
-from streams.kinds import Choice
+from streams.events import (
+    BatchFailed,
+    ConsentToggled,
+    Notice,
+    NoticesIssued,
+    PartnerRegistered,
+    PartnerStatus,
+    SealedSecret,
+)
+from streams.kinds import Action, Choice
 from streams.records import Record, TopicPartition, record
 from streams.sealing import Sealer
 from streams.settings import Settings
 from streams.signing import Scheme
-from streams.topics import NOTICES, PARTNERS, TOGGLES
+from streams.topics import DELIVERIES, NOTICES, PARTNERS, TOGGLES
+from tests.unit.test_ledger import discarded, issued, parked, refused
 
-NOW = datetime.now(UTC)
+NOW, DAY = datetime.now(UTC), timedelta(days=1)
 LANE = TopicPartition(NOTICES.name, 3)
 
 
@@ -104,6 +113,23 @@ def test_what_it_looks_at_it_leaves_as_it_is(place: Place) -> None:
     }
 
 
+def test_what_a_partner_refuses_for_good_is_for_somebody_to_look_at(place: Place) -> None:
+    ledger = Ledger.open(place.settings.ledger_path)
+
+    def held() -> list[tuple[Level, str]]:
+        # The log does not have what only the ledger was told here.
+        return [(each.level, each.text.partition(",")[0]) for each in place.findings() if each.what == "dead letters"]
+
+    assert held() == []
+    ledger.apply([issued(0, 1, 2, 3), parked(0, 1, 0)])
+    assert held() == [(Level.FINE, "p does not take 1")]
+    ledger.apply([refused(1, 2, 0), refused(2, 3, 0)])
+    assert held() == [(Level.ATTENTION, "p refuses 2 for good"), (Level.FINE, "p does not take 1")]
+    ledger.apply([discarded(0, 1, 2, 3)])
+    assert held() == []
+    ledger.close()
+
+
 def test_it_looks_beside_a_running_service_and_says_who(place: Place) -> None:
     with place.log() as log:
         log.own("rescind")
@@ -144,6 +170,39 @@ def test_lanes_say_whose_they_are_and_for_how_long_they_wait(place: Place) -> No
     assert worst(place.findings()) is Level.FINE
     said = place.said(Level.ATTENTION, later=2 * 86_400)
     assert "7 messages wait since 48 h for acme" in said
+
+
+def test_a_partner_that_does_not_do_well_is_named_with_its_state_and_why(place: Place) -> None:
+    issued = Notice(
+        id="n", cause_id="c", toggle_id="t", action=Action.ERASE, subject="user:1", purpose="ai", occurred_at=NOW,
+        issued_at=NOW, receive_by=NOW + DAY, complete_by=NOW + 30 * DAY,
+    )  # fmt: skip
+    pack = NoticesIssued(partner="acme", lane=3, notices=(issued,))
+    failing = [
+        BatchFailed(
+            partner="acme", lane=3, first_offset=0, last_offset=0, notices=1, webhook_id="m", attempt=attempt,
+            status_code=400, error="HTTP 400", duration_ms=1, failed_at=NOW,
+        )
+        for attempt in (1, 2)
+    ]  # fmt: skip
+    with place.log() as log:
+        asyncio.run(log.append([Record(NOTICES.name, None, b"n", 3), *[Record(DELIVERIES.name, None, b"n", 0)] * 2]))
+    ledger = Ledger.open(place.settings.ledger_path)
+    ledger.apply([Entry(NOTICES.name, 3, 0, NOW, Envelope("i", NOW, pack))])
+    assert "partner" not in str(place.findings())
+    ledger.apply([Entry(DELIVERIES.name, 0, 0, NOW, Envelope("f1", NOW, failing[0]))])
+    assert "WARN: the last attempt failed" in str(place.findings())
+    assert worst(place.findings()) is Level.FINE
+    ledger.apply([Entry(DELIVERIES.name, 0, 1, NOW, Envelope("f2", NOW, failing[1]))])
+    ledger.close()
+    said = place.said(Level.ATTENTION)
+    assert said == "STOP: 2 attempts in a row failed, and 1 notice waits; see `rescind status --partner acme`"
+
+
+def test_a_ledger_with_a_partner_that_nobody_can_read_says_so(place: Place) -> None:
+    with contextlib.closing(sqlite3.connect(place.settings.ledger_path, isolation_level=None)) as other:
+        other.execute("UPDATE partners SET body = '{}'")
+    assert "a partner that cannot be read; delete it" in place.said(Level.UNUSABLE)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "details": st.dictionaries(TEXT, JSON, max_size=3),
     "poisoned": st.lists(IDS, max_size=3),
     "extend": st.just(True),
+    "amends": st.just(True),
+    "suppression_completes": st.just(True),
     "rank": st.just("00000000000000000008/2026-01-31T12:00:00.000000Z/2"),
     "escalation": IDS,
     "claim": IDS,
@@ -100,7 +102,8 @@ CLOCKS = st.sampled_from(
     [
         Clock(within="P30D"),
         Clock(within="P1M", extension="P2M", calendar="IE", time_zone="Europe/Dublin"),
-        Clock(within="15 business days"),
+        Clock(within="15 business days", week=("mon", "sat")),
+        Clock(within="P45D", inclusive=True, since="occurred_at"),
     ]
 )
 BY_TYPE: dict[type, st.SearchStrategy[Any]] = {

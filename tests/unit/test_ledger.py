@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger import Entry, Ledger, LedgerGap, NoticeStatus
-from ledger.lag import UPPER_MICROS, Health, LagState, bucket_of, percentiles, state_of, upper_seconds
+from ledger.lag import UPPER_MICROS, bucket_of, percentiles, upper_seconds
+from ledger.partner_state import LagState
 from ledger.transitions import Progress, Verdict, judge
 from ledger.veiling import PLAIN, SECRET_BYTES, Sealed, Veil
 from streams import ids
@@ -226,6 +227,7 @@ def acknowledged(
     name: str = "p",
     by: str = "p",
     told: float | None = None,
+    amends: str | None = None,
 ) -> Entry:
     data = Acknowledged(
         notice_id=f"n-{name}-{number}",
@@ -236,6 +238,8 @@ def acknowledged(
         reason=RefusalReason.EXEMPT if status is AckStatus.REFUSED else None,
         occurred_at=at(2 + offset),
         via="api",
+        detail=amends,
+        amends=None if amends is None else True,
     )
     envelope = Envelope(f"ack-{offset}", at(2 + offset if told is None else told), data)
     return Entry("rescind.acknowledgements", 0, offset, NOON, envelope)
@@ -404,10 +408,11 @@ def test_one_that_goes_down_is_stopped_though_it_answered_for_older_notices(ledg
 
 def test_an_answer_of_the_same_hour_before_a_notice_was_due_is_no_progress(ledger: Ledger) -> None:
     ledger.apply([entry("partners", 0, "r1", partner()), issued(0, 1, 2), delivered(0, 0, 0), acknowledged(0, 1)])
-    assert ledger.lag(at(59))[0].state is LagState.OK
+    assert ledger.lag(at(47))[0].state is LagState.OK
+    assert ledger.lag(at(59))[0].state is LagState.WARN, "it is at risk"
     assert ledger.lag(at(61))[0].state is LagState.STALL
     ledger.apply([acknowledged(1, 2, AckStatus.IN_PROGRESS, None, told=60.5)])
-    assert ledger.lag(at(61))[0].state is LagState.WARN
+    assert ledger.lag(at(61))[0].state is LagState.STALL, "it says nothing final"
 
 
 def test_lag_is_measured_by_when_we_were_told(ledger: Ledger) -> None:
@@ -456,6 +461,20 @@ def test_a_gap_is_refused_and_nothing_of_the_batch_is_kept(ledger: Ledger, tmp_p
         ledger.apply([issued(1, 2), issued(3, 3)])
     assert dump(tmp_path / "ledger.sqlite") == before
     assert ledger.offsets() == {TopicPartition("rescind.notices", 0): 1}
+
+
+def test_offsets_between_which_nothing_can_be_read_are_no_gap(ledger: Ledger) -> None:
+    """On Kafka the end of a transaction takes an offset."""
+    tp = TopicPartition("rescind.notices", 0)
+    ledger.apply([replace(issued(1, 1), since=0), replace(issued(3, 3), since=2)])
+    # Where the log ends so, the ledger is told to move on.
+    ledger.apply([Entry(*tp, 5, NOON, None, since=4)])
+    assert ledger.offsets() == {tp: 6}
+    ledger.apply([replace(issued(7, 7), since=4)])
+    assert ledger.offsets() == {tp: 8}
+    # What somebody read from there on says nothing of what stands before it.
+    with pytest.raises(LedgerGap, match="delete it"):
+        ledger.apply([replace(issued(12, 12), since=10)])
 
 
 def test_a_gap_that_compaction_left_is_none(ledger: Ledger) -> None:
@@ -648,6 +667,12 @@ STREAMS: dict[str, list[Entry]] = {
         again(6, acknowledged(0, 1, AckStatus.RECEIVED, None)),
         again(7, acknowledged(2, 1)),
         again(8, acknowledged(4, 2, AckStatus.IN_PROGRESS, None)),
+        acknowledged(9, 3, outcome=Outcome.SUPPRESSED),
+        acknowledged(10, 1, AckStatus.REFUSED, None, amends="a backup"),
+        acknowledged(11, 6),
+        acknowledged(12, 6, outcome=Outcome.SUPPRESSED, amends="not yet"),
+        again(13, acknowledged(10, 1, AckStatus.REFUSED, None, amends="a backup")),
+        acknowledged(14, 6, outcome=Outcome.NOT_FOUND),
     ],
 }
 
@@ -715,7 +740,8 @@ def test_an_outcome_of_something_else_completes_nothing(action: Action, outcome:
     either = {Outcome.NOT_FOUND, Outcome.ALREADY_DELETED}
     fitting = either | ({Outcome.RESUMED} if action is Action.RESUME else {Outcome.DELETED, Outcome.SUPPRESSED})
     verdict = judge(P(), P(R.COMPLETED, outcome), owner=True, action=action)
-    assert verdict is (Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
+    stays = action is Action.ERASE and outcome is Outcome.SUPPRESSED
+    assert verdict is (Verdict.SUPPRESSED if stays else Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
 
 
 def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> None:
@@ -724,59 +750,6 @@ def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> Non
     assert ledger.timeline("user:1")[-1].summary == "p says completed (resumed); recorded as unfit."
     ledger.apply([acknowledged(1, 1)])
     assert status(ledger, "n-p-1") is NoticeStatus.COMPLETED
-
-
-def health(**changes: object) -> Health:
-    fields: dict[str, object] = {
-        "active": True,
-        "open": 0,
-        "backlog": 0,
-        "overdue": 0,
-        "oldest_open_at": None,
-        "oldest_queued_at": None,
-        "consecutive_failures": 0,
-        "last_success_at": None,
-        "last_progress_at": None,
-        "oldest_due_at": None,
-    }
-    return Health(**(fields | changes))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("judged", "expected"),
-    [
-        (health(), LagState.OK),
-        (health(open=3, backlog=3), LagState.OK),
-        (
-            health(consecutive_failures=9, open=1, backlog=1, oldest_queued_at=at(0), last_success_at=at(1)),
-            LagState.WARN,
-        ),
-        (
-            health(consecutive_failures=2, open=1, backlog=1, oldest_queued_at=at(2), last_success_at=at(1)),
-            LagState.STOP,
-        ),
-        (health(consecutive_failures=2, open=1, backlog=1, oldest_queued_at=at(2)), LagState.STOP),
-        (health(consecutive_failures=1, open=1, backlog=1, oldest_queued_at=at(2)), LagState.WARN),
-        (health(consecutive_failures=2, open=1), LagState.WARN),
-        (health(active=False, open=1), LagState.STOP),
-        (health(active=False), LagState.OK),
-        (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(6)), LagState.WARN),
-        (health(open=1, overdue=1, oldest_due_at=at(5), last_progress_at=at(4)), LagState.STALL),
-        (health(open=1, overdue=1, oldest_due_at=at(5)), LagState.STALL),
-        # Nothing was taken for an hour, though something waits for as long, and nothing fails.
-        (health(open=1, backlog=1, oldest_queued_at=at(-51)), LagState.STALL),
-        (health(open=1, backlog=1, oldest_queued_at=at(-51), last_success_at=at(-51)), LagState.STALL),
-        (health(open=1, backlog=1, oldest_queued_at=at(-51), last_success_at=at(-49)), LagState.OK),
-        (health(open=1, backlog=1, oldest_queued_at=at(-49)), LagState.OK),
-        # More came than went, and it has not caught up for a day.
-        (health(open=9, arrived=(2, 9), answered=(1, 8), oldest_open_at=at(-1431)), LagState.WARN),
-        (health(open=9, arrived=(2, 9), answered=(1, 8), oldest_open_at=at(-1429)), LagState.OK),
-        (health(open=9, arrived=(2, 9), answered=(2, 8), oldest_open_at=at(-1431)), LagState.OK),
-        (health(open=9, arrived=(2, 9), answered=(1, 9), oldest_open_at=at(-1431)), LagState.OK),
-    ],
-)
-def test_states(judged: Health, expected: LagState) -> None:
-    assert state_of(judged, at(10)) is expected
 
 
 @given(st.lists(st.integers(1_000, 10**12), min_size=1, max_size=200))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import Amount, Entry, Ledger, NoticeStatus, Span, noticing, projecting, retries
+from ledger import Amount, Entry, Ledger, NoticeStatus, Span, held, projecting, retries
 from ledger import again as asking
 from ledger.lag import EVER_ENDS, bucket_of
 from ledger.times import micros
@@ -237,6 +237,7 @@ def test_statuses_and_counters_are_what_a_recount_finds(
     assert attempts == ({"attempt_2": len(tried)} if tried else {})
     recount = Counter(row[1] for row in rows)
     recount["parked"] = sum(row[5] for row in rows)
+    recount["parked_queued"] = sum(row[5] and row[1] == "queued" for row in rows)
     recount["ever_delivered"] = sum(row[3] is not None for row in rows)
     assert counts == {name: n for name, n in recount.items() if n}
     measured: Counter[tuple[str, int, int, int]] = Counter()
@@ -482,11 +483,11 @@ def test_what_is_asked_of_a_few_notices_looks_at_those_alone(ledger: Ledger, tmp
         (asking._WHOLE, some("n")),
         (asking._OUTCOMES, some(("n", 0, 0))),
         (retries._DUE, {"partner": "p", "now": 0, "tried": 0, "most": 9}),
-        (noticing.HELD, some("n")),
-        (noticing.HOLD, some(["n", *[None] * 7])),
-        (noticing.HOLDING, []),
-        (noticing.HELD_ABOUT, some(("p", "s", "u"))),
-        (noticing.NOT_TAKEN, some("n")),
+        (held.HELD, some("n")),
+        (held.HOLD, some(["n", *[None] * 7])),
+        (held.HOLDING, []),
+        (held.HELD_ABOUT, some(("p", "s", "u"))),
+        (held.NOT_TAKEN, some("n")),
         (projecting.RAISE_RANKS, some(("s", "p", "r"))),
     ]
     made = ("json_each", "VIRTUAL TABLE", "(subquery", "SCAN due", "SCAN said", "SCAN wanted", "SCAN ends", "SCAN each")

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ledger import Entry, Ledger, LedgerReader, PartnerLag, Window
 from ledger.files import take_place
-from streams.events import AckStatus, PartnerRemoved
+from streams.clocks import Watch
+from streams.events import AckStatus, NoticesIssued, PartnerRemoved
+from streams.kinds import Action
 from tests.unit import test_extending
 from tests.unit.test_ledger import (
     acknowledged,
@@ -22,6 +24,7 @@ from tests.unit.test_ledger import (
     entry,
     failed,
     issued,
+    notice,
     partner,
     refused,
     reissued,
@@ -74,6 +77,27 @@ def test_every_step_shows_in_the_next_answer(ledger: Ledger, minutes: float) -> 
 def test_a_notice_becomes_overdue_while_nothing_changes(ledger: Ledger) -> None:
     ledger.apply([entry("partners", 0, "r", partner()), issued(0, 1)])
     assert [asked(ledger, at(minutes))[0].overdue_receive for minutes in (9, 10, 10.01, 9)] == [0, 0, 1, 0]
+
+
+def test_a_notice_comes_at_risk_while_nothing_changes(ledger: Ledger) -> None:
+    """Two that are at risk for different parts of their time, and one of another action."""
+    notices = [
+        notice(1).model_copy(update={"watch": Watch(at_risk=0.25)}),
+        notice(2).model_copy(update={"watch": Watch(at_risk=0.99), "complete_by": at(50)}),
+        notice(3).model_copy(update={"action": Action.STOP, "complete_by": at(600)}),
+    ]
+    pack = NoticesIssued(partner="p", lane=0, notices=tuple(notices))
+    ledger.apply([entry("partners", 0, "r", partner()), entry("notices", 0, "i", pack), delivered(0, 0, 0)])
+    seen = [
+        (minutes, asked(ledger, at(minutes))[0].at_risk)
+        for minutes in (14.99, 15, 49.49, 49.5, 50, 50.01, 60, 60.01, 479.99, 480, 600, 600.01, 15)
+    ]
+    assert seen == [
+        (14.99, 0), (15, 1), (49.49, 1), (49.5, 2), (50, 2), (50.01, 1), (60, 1), (60.01, 0), (479.99, 0), (480, 1),
+        (600, 1), (600.01, 0), (15, 1),
+    ]  # fmt: skip
+    for minutes in range(700):
+        assert asked(ledger, at(minutes)) == fresh(ledger, at(minutes)), minutes
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,6 +17,7 @@ import pytest
 
 from ledger import KindLag, Ledger, NoticeStatus, PartnerLag, Percentiles, Span, Window
 from ledger.views import OPEN
+from streams.clocks import Watch
 from streams.events import AckStatus, Outcome
 from streams.kinds import Action, Choice
 from tests.month import END, START, Month, simulated
@@ -63,6 +64,15 @@ class Asked:
     @property
     def open(self) -> bool:
         return self.status in OPEN
+
+    def near(self, now: datetime) -> tuple[bool, bool]:
+        """At risk to be received late, and to be completed late, and not late by that clock."""
+
+        def near(due: datetime) -> bool:
+            at_risk = (self.notice.watch or Watch()).at_risk
+            return self.open and self.notice.issued_at + (due - self.notice.issued_at) * at_risk <= now <= due
+
+        return self.taken is None and near(self.notice.receive_by), near(self.notice.complete_by)
 
     def late(self, now: datetime) -> tuple[bool, bool]:
         """To be received, and to be completed."""
@@ -202,11 +212,19 @@ def check(row: PartnerLag | KindLag, asked: list[Asked], now: datetime) -> None:
     assert row.overdue_receive == sum(receive for receive, _ in late)
     assert row.overdue_complete == sum(complete for _, complete in late)
     assert row.overdue == sum(receive or complete for receive, complete in late)
+    near = [each.near(now) for each in asked]
+    assert row.at_risk_receive == sum(receive for receive, _ in near)
+    assert row.at_risk_complete == sum(complete for _, complete in near)
+    assert row.at_risk == sum(any(risk) and not any(past) for risk, past in zip(near, late, strict=True))
     for window in row.windows:
         block = DAY if window.window in (Window.WEEK, Window.MONTH) else HOUR
         begin = START + (now - window.window.span - START) // block * block
         assert window.arrived == sum(each.notice.issued_at >= begin for each in asked)
         assert window.answered == sum(each.answered is not None and each.answered >= begin for each in asked)
+        answers = [each for each in asked if each.answered is not None and each.answered >= begin]
+        late_ones = [each for each in answers if each.answered is not None and each.answered > each.notice.complete_by]
+        assert (window.in_time, window.late) == (len(answers) - len(late_ones), len(late_ones))
+        assert window.refused == sum(each.status == "refused" for each in answers)
         compare(window.receive_lag, asked, begin, lambda each: each.taken)
         compare(window.complete_lag, asked, begin, lambda each: each.answered)
 

@@ -116,6 +116,38 @@ def test_clocks_run_from_acceptance() -> None:
     assert notice.complete_by == NOON + timedelta(seconds=600)
 
 
+def test_or_from_the_request_by_each_clock() -> None:
+    """The legal date to take it had passed when it was accepted; that to complete it had not."""
+    clocks = {"erase": {"receive": {"within": "PT1M", "since": "occurred_at"},
+                        "complete": {"within": "PT1H", "since": "occurred_at"}}}  # fmt: skip
+    request = deletion()
+    asked = NOON - timedelta(minutes=30)
+    decision = request._replace(data=request.data.model_copy(update={"occurred_at": asked}))
+    ((_, notice),) = notices_for(decision, [partner(clocks=clocks)])
+    assert (notice.receive_by, notice.legal_receive_by) == (NOON + timedelta(minutes=1), asked + timedelta(minutes=1))
+    assert (notice.complete_by, notice.legal_complete_by) == (asked + timedelta(hours=1), None)
+    assert notice.issued_at == NOON
+
+
+def test_what_nobody_was_asked_in_time_is_not_the_partner_s_delay() -> None:
+    """It was accepted, and the service was down for half an hour before it could issue the notice."""
+    now = NOON + timedelta(minutes=30)
+    clocks = {"erase": {"receive": "PT1M", "complete": "PT1H"}}
+    ((_, notice),) = notices_for(deletion(), [partner(clocks=clocks)], now=now)
+    assert (notice.receive_by, notice.legal_receive_by) == (now + timedelta(minutes=1), NOON + timedelta(minutes=1))
+    assert (notice.complete_by, notice.legal_complete_by) == (NOON + timedelta(hours=1), None)
+    assert notices_for(deletion(), [partner()]).__next__() == notices_for(deletion(), [partner()], now=NOON).__next__()
+
+
+@pytest.mark.parametrize("completes", [True, False])
+def test_a_contract_travels_with_what_is_to_be_erased(completes: bool) -> None:
+    registered = partner(suppression_completes=completes)
+    ((_, erase),) = notices_for(deletion(), [registered])
+    stop_it = Envelope("c", NOON, change(Choice.OPT_OUT, None, retroactive=False))
+    ((_, stop),) = notices_for(stop_it, [registered])
+    assert (erase.suppression_completes, stop.suppression_completes) == (True if completes else None, None)
+
+
 def test_packs_keep_order_and_size_and_never_mix_partners() -> None:
     decisions = [deletion(f"t{number}") for number in range(5)]
     packs = pack(decisions, [partner("a", 3), partner("b", 7)])

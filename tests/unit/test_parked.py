@@ -136,7 +136,7 @@ def counts(ledger: Ledger) -> dict[str, int]:
 
 def test_counters_tell_both(ledger: Ledger) -> None:
     ledger.apply([issued(0, 1, 2, 3), refused(0, 1, 0), parked(1, 2, 0)])
-    assert counts(ledger) == {"undeliverable": 1, "parked": 1, "queued": 2}
+    assert counts(ledger) == {"undeliverable": 1, "parked": 1, "parked_queued": 1, "queued": 2}
     ledger.apply([reissued(1, 1, 2, how="redrive")])
     assert counts(ledger) == {"queued": 3}
 
@@ -202,6 +202,11 @@ HISTORIES = {
         [issued(0, 1), parked(0, 1, 0), reversing(1, 1, 21, rank=2)],
         "cancelled",
         False,
+    ),
+    "not reversed by what is no choice": (
+        [reversing(0, 1, 21, rank=2), parked(0, 21, 0), issued(1, 1)],
+        "queued",
+        True,
     ),
     "reversed, then redriven": (
         [issued(0, 11), refused(0, 11, 0), reversing(1, 11, 21, rank=2), reissued(2, 11)],
@@ -365,7 +370,9 @@ def test_pages_go_on_with_the_next_partner_and_take_a_share_of_each(ledger: Ledg
     ("after", "outcome", "words"),
     [
         ([], Became.WAITING, None),
-        ([failed(0)], Became.WAITING, None),
+        ([failed(0)], Became.WAITING, None),  # before it was issued again
+        ([failed(0, 30)], Became.WAITING, "HTTP 503"),
+        ([failed(0, 30), delivered(1, 5, 5, 31)], Became.WAITING, None),
         ([delivered(0, 1, 1, 30)], Became.TAKEN, None),
         ([acknowledged(0, 11)], Became.TAKEN, None),
         ([refused(1, 11, 1, minutes=30)], Became.REFUSED, "HTTP 422: 0@1"),

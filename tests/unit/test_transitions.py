@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,19 +31,37 @@ LETTERS = {
     "L": Verdict.LATE,
     "C": Verdict.CONTRADICTION,
     "U": Verdict.UNEXPLAINED,
+    "S": Verdict.SUPPRESSED,
     "x": Verdict.UNFIT,
 }
 # A row is how far a notice has come; its letters stand for SAID, in order: received and in progress; the outcomes; the
 # reasons. What cannot come of the action is left out.
-ERASE = """
+# Deleted or already deleted is the same, and what was suppressed may be deleted later.
+STOP = """
 -               AAAAA AAAAx AAAAA
 received        RAAAA AAAAx AAAAA
 working         LRAAA AAAAx AAAAA
 by 1            LRRUA AAAAx AAAAA
 deleted         LLLLL RCCRx CCCCC
-suppressed      LLLLL CRCCx CCCCC
+suppressed      LLLLL ARCAx CCCCC
 not_found       LLLLL CCRCx CCCCC
-already_deleted LLLLL CCCRx CCCCC
+already_deleted LLLLL RCCRx CCCCC
+exempt          LLLLL CCCCx RCCCC
+legal_hold      LLLLL CCCCx CRCCC
+identity_not_verified LLLLL CCCCx CCRCC
+outside_jurisdiction  LLLLL CCCCx CCCRC
+other           LLLLL CCCCx CCCCR
+"""
+# To suppress is not to delete: the notice stays under way.
+ERASE = """
+-               AAAAA ASAAx AAAAA
+received        RAAAA ASAAx AAAAA
+working         LRAAA ASAAx AAAAA
+by 1            LRRUA ASAAx AAAAA
+suppressed      LRAAA ARAAx AAAAA
+deleted         LLLLL RCCRx CCCCC
+not_found       LLLLL CCRCx CCCCC
+already_deleted LLLLL RCCRx CCCCC
 exempt          LLLLL CCCCx RCCCC
 legal_hold      LLLLL CCCCx CRCCC
 identity_not_verified LLLLL CCCCx CCRCC
@@ -66,9 +85,15 @@ other           LLLLL xxCCC CCCCR
 
 
 @pytest.mark.parametrize(
-    ("action", "table"), [(Action.ERASE, ERASE), (Action.STOP, ERASE), (Action.RESUME, RESUME)], ids=str
+    ("action", "table", "suppression_completes"),
+    [
+        (Action.ERASE, ERASE, False),
+        (Action.ERASE, STOP, True),  # by contract, to suppress is enough, as it is where stopping is all that was asked
+        (Action.STOP, STOP, False),
+        (Action.RESUME, RESUME, False),
+    ],
 )
-def test_the_whole_table(action: Action, table: str) -> None:
+def test_the_whole_table(action: Action, table: str, suppression_completes: bool) -> None:
     rows: dict[str, str] = {}
     for line in table.strip().splitlines():
         *name, working, outcomes, reasons = line.split()
@@ -76,11 +101,51 @@ def test_the_whole_table(action: Action, table: str) -> None:
     possible = {name for name, (said, _) in SAID.items() if said.outcome is None or fits(said.outcome, action)}
     assert rows.keys() == {"-", *possible} - {"by 2", "by 2, why"}
     for state, letters in rows.items():
-        current = P() if state == "-" else SAID[state][0]
+        current = standing(state, open_when_suppressed=table is ERASE)
         for (words, (said, explained)), letter in zip(SAID.items(), letters, strict=True):
-            verdict = judge(current, said, owner=True, action=action, explained=explained)
+            given: dict[str, Any] = {"action": action, "suppression_completes": suppression_completes}
+            verdict = judge(current, said, owner=True, explained=explained, **given)
             assert verdict is LETTERS[letter], f"{words} after {state}"
-            assert judge(current, said, owner=False, action=action) is Verdict.NOT_OWNER
+            assert judge(current, said, owner=False, **given) is Verdict.NOT_OWNER
+            # An amended answer takes the place of what it contradicts, if the partner says why, and of nothing else.
+            assert judge(current, said, owner=True, explained=explained, amends=explained, **given) is verdict
+            if said.status in (S.COMPLETED, S.REFUSED):
+                assert judge(current, said, owner=True, amends=True, **given) is verdict, "without a word why"
+                amended = judge(current, said, owner=True, explained=True, amends=True, **given)
+                back = said.outcome is Outcome.SUPPRESSED and table is ERASE
+                instead = Verdict.REOPENED if back else Verdict.AMENDED
+                assert amended is (instead if verdict is Verdict.CONTRADICTION else verdict), f"{words} amends {state}"
+
+
+def standing(state: str, *, open_when_suppressed: bool) -> Progress:
+    if state == "-":
+        return P()
+    if state == "suppressed" and open_when_suppressed:
+        return P(S.IN_PROGRESS, Outcome.SUPPRESSED)
+    return SAID[state][0]
+
+
+@pytest.mark.parametrize(
+    ("current", "said", "verdict", "reached"),
+    [
+        (P(), P(S.COMPLETED, Outcome.SUPPRESSED), Verdict.SUPPRESSED, P(S.IN_PROGRESS, Outcome.SUPPRESSED)),
+        (P(S.IN_PROGRESS, Outcome.SUPPRESSED), P(S.IN_PROGRESS, expected_by=3), Verdict.APPLIED,
+         P(S.IN_PROGRESS, Outcome.SUPPRESSED, None, 3)),
+        (P(S.IN_PROGRESS, Outcome.SUPPRESSED, None, 3), P(S.COMPLETED, Outcome.DELETED), Verdict.APPLIED,
+         P(S.COMPLETED, Outcome.DELETED, None, 3)),
+        (P(S.IN_PROGRESS, Outcome.SUPPRESSED), P(S.REFUSED, None, RefusalReason.EXEMPT), Verdict.APPLIED,
+         P(S.REFUSED, None, RefusalReason.EXEMPT)),
+        (P(S.COMPLETED, Outcome.DELETED), P(S.REFUSED, None, RefusalReason.EXEMPT), Verdict.AMENDED,
+         P(S.REFUSED, None, RefusalReason.EXEMPT)),
+        (P(S.COMPLETED, Outcome.DELETED), P(S.COMPLETED, Outcome.SUPPRESSED), Verdict.REOPENED,
+         P(S.IN_PROGRESS, Outcome.SUPPRESSED)),
+    ],
+)  # fmt: skip
+def test_how_far_an_answer_that_counts_brings_a_notice(
+    current: Progress, said: Progress, verdict: Verdict, reached: Progress
+) -> None:
+    assert judge(current, said, owner=True, action=Action.ERASE, explained=True, amends=True) is verdict
+    assert after(current, said, verdict) == reached
 
 
 @pytest.mark.parametrize("name", SAID)

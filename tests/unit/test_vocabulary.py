@@ -8,7 +8,7 @@ import pytest
 
 from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
 from streams.kinds import Action
-from streams.vocabulary import ALSO, TABLE, Meaning, meaning
+from streams.vocabulary import ALSO, TABLE, Meaning, meaning, read_as
 
 DOCS = Path(__file__).parents[2] / "docs" / "vocabulary.md"
 
@@ -24,8 +24,8 @@ def documented() -> list[list[str]]:
 
 def test_the_docs_have_the_same_table() -> None:
     rows = [[words(row.ours), *(row.code(vocabulary) or "" for vocabulary in Vocabulary)] for row in TABLE]
-    also = [[code, words(said)] for (_, code), said in ALSO.items()]
-    heads = [["ours", *(f"`{vocabulary}`" for vocabulary in Vocabulary)], ["`drp`", "ours"]]
+    also = [[f"`{vocabulary}` {code}", words(said)] for (vocabulary, code), said in ALSO.items()]
+    heads = [["ours", *(f"`{vocabulary}`" for vocabulary in Vocabulary)], ["theirs", "ours"]]
     assert documented() == [heads[0], *rows, heads[1], *also]
 
 
@@ -57,7 +57,7 @@ CODES = [
     (Vocabulary.DRP, "denied/other", "refused other"),
     (Vocabulary.DROP, "2", "refused exempt"),
     (Vocabulary.DROP, "3", "completed deleted"),
-    (Vocabulary.DROP, "4", "completed suppressed"),
+    (Vocabulary.DROP, "4", "refused identity_not_verified"),
     (Vocabulary.DROP, "5", "completed not_found"),
 ]
 
@@ -72,7 +72,7 @@ def test_every_code_of_the_table_is_read_back_as_itself() -> None:
     written = {(vocabulary, row.ours): row.code(vocabulary) for row in TABLE for vocabulary in Vocabulary}
     codes = {(vocabulary, code) for (vocabulary, _), code in written.items() if code is not None}
     assert codes | ALSO.keys() == {(vocabulary, code) for vocabulary, code, _ in CODES}
-    for vocabulary, code in codes:
+    for vocabulary, code in codes - ALSO.keys():
         assert written[vocabulary, meaning(vocabulary, code)] == code
 
 
@@ -96,3 +96,19 @@ def test_completed_alone_means_as_asked(action: Action) -> None:
     assert Meaning(AckStatus.COMPLETED).asked(action).outcome is wanted[action]
     for said in (row.ours for row in TABLE if row.ours != Meaning(AckStatus.COMPLETED)):
         assert said.asked(action) == said
+
+
+@pytest.mark.parametrize(
+    ("action", "wanted"),
+    [
+        # Several people share the identifier, and all were opted out: nothing was deleted, since nobody knew whose.
+        (Action.ERASE, Meaning(AckStatus.REFUSED, None, RefusalReason.IDENTITY_NOT_VERIFIED)),
+        (Action.STOP, Meaning(AckStatus.COMPLETED, Outcome.SUPPRESSED)),
+        (Action.RESUME, Meaning(AckStatus.REFUSED, None, RefusalReason.IDENTITY_NOT_VERIFIED)),
+    ],
+)
+def test_whom_drop_opted_out_it_stopped_and_did_not_delete(action: Action, wanted: Meaning) -> None:
+    said = meaning(Vocabulary.DROP, "4")
+    assert read_as(said, Vocabulary.DROP, "4", action) == wanted
+    # The same code of somebody's own is no word of DROP's.
+    assert read_as(Meaning(AckStatus.COMPLETED), None, "4", action) == Meaning(AckStatus.COMPLETED).asked(action)

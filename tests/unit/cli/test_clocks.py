@@ -32,6 +32,18 @@ ACME: dict[str, Any] = {
         (MONTH, {"complete_within": SENT},
          "acme must complete what it is asked within P1M (+ P2M) by the calendar of IE in Europe/Dublin, from now on\n"
          ),
+        (["--complete-within", "P45D", "--inclusive", "--since", "occurred_at", "--time-zone", "America/Los_Angeles"],
+         {"complete_within": {"within": "P45D", "time_zone": "America/Los_Angeles", "inclusive": True,
+                              "since": "occurred_at"}},
+         "acme must complete what it is asked within P45D in America/Los_Angeles (the first day included)"
+         " (from the person's request on), from now on\n"),
+        (["--receive-within", "10 business days", "--since", "occurred_at"],
+         {"receive_within": {"within": "10 business days", "since": "occurred_at"}},
+         "acme must receive what it is asked within 10 business days (Monday to Friday)"
+         " (from the person's request on), from now on\n"),
+        (["--complete-within", "15 business days", "--week", "mon-sat"],
+         {"complete_within": {"within": "15 business days", "week": "mon-sat"}},
+         "acme must complete what it is asked within 15 business days (counting mon-sat), from now on\n"),
     ],
 )  # fmt: skip
 def test_clocks_change(ask: Run, service: FakeService, options: list[str], sent: dict[str, Any], said: str) -> None:
@@ -45,7 +57,7 @@ def test_the_clocks_of_one_kind_change_and_those_of_others_stay(ask: Run, servic
     service.answers["GET", "/v1/partners/acme"] = Answer(200, ACME)
     service.answers["PATCH", "/v1/partners/acme"] = Answer(200, ACME)
     ran = ask("partners", "clocks", "acme", "--for", "stop", "--complete-within", "15 business days")
-    assert ran.out == "acme must complete stop within 15 business days, from now on\n"
+    assert ran.out == "acme must complete stop within 15 business days (Monday to Friday), from now on\n"
     stop = {"receive": {"within": "PT2H"}, "complete": {"within": "15 business days"}}
     assert service.asked[-1].json == {"clocks": {"stop": stop, "erase": None, "resume": None}}
 
@@ -64,6 +76,10 @@ def test_how_a_partner_is_watched_changes_as_far_as_said(ask: Run, service: Fake
         ([], "say --receive-within, --complete-within, --at-risk or --remind"),
         (["--extension", "P2M"], "belong to --complete-within"),
         (["--receive-within", "PT2H", "--calendar", "IE"], "belong to --complete-within"),
+        (["--receive-within", "PT2H", "--week", "mon-sat"], "belong to --complete-within"),
+        (["--receive-within", "PT2H", "--inclusive"], "belong to --complete-within"),
+        (["--since", "occurred_at"], "--since belongs to"),
+        (["--complete-within", "P1M", "--since", "yesterday"], "yesterday"),
         (["--for", "forget", "--complete-within", "P1M"], "forget"),
     ],
 )

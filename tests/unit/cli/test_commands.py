@@ -291,27 +291,70 @@ def lag_of(partner: str, state: str) -> dict[str, Any]:
     return {
         "partner": partner,
         "state": state,
+        "reason": "so it is",
         "open": 3,
         "oldest_open_seconds": 61,
         "overdue": 3,
+        "at_risk": 1,
         "backlog": 4,
+        "undeliverable": 0,
+        "parked": 0,
         "acknowledged": 5,
         "complete_lag": {"p50": 0.25, "p99": None},
+        "windows": [window_of(927)],
     }
+
+
+def window_of(answered: int) -> dict[str, Any]:
+    lags = {"p50": 60.0, "p95": 61.0, "p99": None, "count": 1}
+    shares = {"in_time_share": 0.3916, "late_share": 0.6084, "refused_share": 0.51} if answered else {}
+    nothing: dict[str, Any] = {"in_time_share": None, "late_share": None, "refused_share": None}
+    return {
+        "window": "1h",
+        "arrived": 3,
+        "answered": answered,
+        "in_time": 363 if answered else 0,
+        "late": 564 if answered else 0,
+        "refused": 473 if answered else 0,
+        "receive_lag": lags,
+        "complete_lag": lags,
+    } | (shares or nothing)
 
 
 TOTALS = {"opted_out": 1, "notices": 8, "acknowledged": 5, "open": 3}
 
 
-@pytest.mark.parametrize(("state", "code"), [("OK", 0), ("WARN", 0), ("STALL", 1), ("STOP", 1)])
-def test_status_is_a_table_and_a_code(ask: Run, service: FakeService, state: str, code: int) -> None:
+STATES = [("OK", 0, 0), ("WARN", 0, 1), ("STALL", 1, 1), ("STOP", 1, 1)]
+
+
+@pytest.mark.parametrize(("state", "code", "strictly"), STATES)
+def test_status_is_a_table_and_a_code(ask: Run, service: FakeService, state: str, code: int, strictly: int) -> None:
     service.answers["GET", "/v1/lag"] = Answer(200, {"partners": [lag_of("acme", state)], "totals": TOTALS})
     ran = ask("status")
     assert ran.code == code
-    header, shown, totals = ran.out.splitlines()
-    assert " ".join(header.split()) == "state partner open oldest overdue backlog acknowledged lag p50 lag p99"
-    assert " ".join(shown.split()) == f"{state} acme 3 1 min 1 s 3 4 5 0.2 s -"
+    header, shown, *reasons, totals = ran.out.splitlines()
+    columns = "state partner open oldest overdue at risk backlog answered late refused lag p50 lag p99"
+    assert " ".join(header.split()) == columns
+    assert " ".join(shown.split()) == f"{state} acme 3 1 min 1 s 3 1 4 927 564 (61 %) 473 (51 %) 0.2 s -"
+    assert reasons == ([] if state == "OK" else [f"acme is {state}: so it is"])
     assert totals == "1 standing opt-outs, 8 notices, 5 acknowledged, 3 open"
+    assert ask("status", "--strict").code == strictly
+    assert ask("status", "--strict", "--json").code == strictly
+
+
+def test_status_shows_what_is_undeliverable_or_parked_if_anything_is(ask: Run, service: FakeService) -> None:
+    rows = [lag_of("acme", "WARN") | {"undeliverable": 12}, lag_of("fine", "OK") | {"windows": [window_of(0)]}]
+    service.answers["GET", "/v1/lag"] = Answer(200, {"partners": rows, "totals": None})
+    header, acme, fine, _ = ask("status").out.splitlines()
+    assert "backlog  undeliverable  answered" in header
+    assert " ".join(acme.split()) == "WARN acme 3 1 min 1 s 3 1 4 12 927 564 (61 %) 473 (51 %) 0.2 s -"
+    assert " ".join(fine.split()) == "OK fine 3 1 min 1 s 3 1 4 0 0 - - 0.2 s -"
+    rows[1]["parked"] = 3
+    assert "undeliverable  parked" in ask("status").out
+
+
+def test_strictness_is_about_the_exit_code(ask: Run) -> None:
+    assert "--watch ends with 0" in failed(ask("status", "--strict", "--watch"))
 
 
 def test_status_tells_of_dead_letters_if_there_are_any(ask: Run, service: FakeService) -> None:
@@ -347,25 +390,28 @@ def test_status_over_another_window(ask: Run, service: FakeService) -> None:
     assert "--partner shows every window" in failed(ask("status", "--window", "7d", "--partner", "acme"))
 
 
-@pytest.mark.parametrize(("state", "code"), [("WARN", 0), ("STALL", 1)])
+@pytest.mark.parametrize(("state", "code", "strictly"), STATES[1:3])
 def test_status_of_one_partner_is_of_each_kind_over_each_window(
-    ask: Run, service: FakeService, state: str, code: int
+    ask: Run, service: FakeService, state: str, code: int, strictly: int
 ) -> None:
-    lags = {"p50": 60.0, "p95": 61.0, "p99": None, "count": 1}
-    windows = [{"window": "1h", "arrived": 3, "answered": 2, "receive_lag": lags, "complete_lag": lags}]
-    kind = {"kind": "erase", "open": 3, "oldest_open_seconds": 61.0, "overdue": 1, "backlog": 2, "windows": windows}
+    windows = [window_of(927)]
+    kind = {
+        "kind": "erase", "open": 3, "oldest_open_seconds": 61.0, "overdue": 1, "at_risk": 0, "backlog": 2,
+        "undeliverable": 0, "parked": 0, "windows": windows,
+    }  # fmt: skip
     row = lag_of("acme", state) | {"kinds": [kind], "windows": windows}
     service.answers["GET", "/v1/lag/acme"] = Answer(200, row)
     ran = ask("status", "--partner", "acme")
     assert ran.code == code
+    assert ask("status", "--partner", "acme", "--strict").code == strictly
     assert [" ".join(line.split()) for line in ran.out.splitlines()] == [
-        f"acme is {state}",
-        "kind open oldest overdue backlog",
-        "erase 3 1 min 1 s 1 2",
-        "all 3 1 min 1 s 3 4",
-        "kind over came answered taken p50 p95 p99 answered p50 p95 p99",
-        "erase 1h 3 2 1 min 0 s 1 min 1 s - 1 min 0 s 1 min 1 s -",
-        "all 1h 3 2 1 min 0 s 1 min 1 s - 1 min 0 s 1 min 1 s -",
+        f"acme is {state}: so it is",
+        "kind open oldest overdue at risk backlog",
+        "erase 3 1 min 1 s 1 0 2",
+        "all 3 1 min 1 s 3 1 4",
+        "kind over came answered in time late refused taken p50 p95 p99 answered p50 p95 p99",
+        "erase 1h 3 927 363 (39 %) 564 (61 %) 473 (51 %) 1 min 0 s 1 min 1 s - 1 min 0 s 1 min 1 s -",
+        "all 1h 3 927 363 (39 %) 564 (61 %) 473 (51 %) 1 min 0 s 1 min 1 s - 1 min 0 s 1 min 1 s -",
     ]
     assert json.loads(ask("status", "--partner", "acme", "--json").out) == row
 

@@ -119,6 +119,15 @@ def test_exports_are_shown(ask: Run, service: FakeService) -> None:
     assert '"manifest": 1' in ask("exports", "show", "e1", "--json").out
 
 
+@pytest.mark.parametrize(("word", "completes"), [("completes", True), ("stays-open", False)])
+def test_what_is_suppressed_by_contract(ask: Run, service: FakeService, word: str, completes: bool) -> None:
+    service.answers["PATCH", "/v1/partners/acme"] = Answer(200, {})
+    said = ask("partners", "answers", "acme", "--suppression", word).out
+    became = "completes it" if completes else "leaves it open"
+    assert said == f"partner acme: `suppressed` to an `erase` {became}, from now on\n"
+    assert service.asked[-1].json == {"suppression_completes": completes}
+
+
 def test_exports_of_whoever_is_late(ask: Run, service: FakeService) -> None:
     service.answers["PATCH", "/v1/partners/acme"] = Answer(200, {})
     assert "gets no exports" in ask("partners", "exports", "acme", "--when-overdue", "suspend").out

@@ -319,6 +319,10 @@ def test_nobody_waits_for_ever_and_what_is_not_known_is_no_success(ask: Run, ser
     service.next.extend([issued("n1", "n2"), became(n1="taken", n2="waiting")])
     assert ask(*REDRIVE, "--wait", "0") == Ran(1, "2 redriven, 0 left: 1 taken, 1 still waiting\n", "")
     assert len(service.asked) == 2
+    failing = {"notice_id": "n1", "outcome": "waiting", "words": "HTTP 400: no signature", "retry_at": None}
+    service.next.extend([issued("n1"), Answer(200, {"outcomes": [failing]})])
+    words = "n1: still waiting: HTTP 400: no signature\n"
+    assert ask(*REDRIVE[:-1], "--wait", "0") == Ran(1, "1 redriven, 0 left: 1 still waiting\n", words)
 
 
 def test_who_does_not_want_to_wait_does_not(ask: Run, service: FakeService) -> None:

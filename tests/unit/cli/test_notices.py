@@ -40,7 +40,8 @@ def test_what_is_asked_for_is_what_was_wanted(ask: Run, service: FakeService) ->
     service.next.append(page(1))
     ran = ask(
         "notices", "--partner", "acme", "--status", "open", "--status", "refused", "--action", "erase", "--purpose",
-        "ai", "--subject", "blog:a&b", "--overdue", "--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z",
+        "ai", "--subject", "blog:a&b", "--overdue", "--outcome", "suppressed",
+        "--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z",
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     assert queries(service) == [
@@ -51,6 +52,7 @@ def test_what_is_asked_for_is_what_was_wanted(ask: Run, service: FakeService) ->
             "purpose": ["ai"],
             "subject": ["blog:a&b"],
             "overdue": ["true"],
+            "outcome": ["suppressed"],
             "issued_from": ["2026-01-01T00:00:00Z"],
             "issued_to": ["2026-02-01T00:00:00Z"],
             "limit": ["100"],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import runpy
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,18 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from agents.webhooks import body_of, parse_reply
-from rescind.partner import Delivery, InvalidSignature, callback, receive, reply
+from rescind.partner import (
+    Delivery,
+    InvalidSignature,
+    LastWord,
+    LastWords,
+    ReceivedNotice,
+    amended,
+    callback,
+    completed,
+    receive,
+    reply,
+)
 from streams import signing
 from streams.errors import InvalidInput
 from streams.events import Notice
@@ -70,6 +84,77 @@ def test_what_the_service_sends_is_read(count: int, single: bool) -> None:
     first = delivery.notices[0]
     assert (first.action, first.subject, first.purpose) == ("erase", "blog:0", "ai-training")
     assert (first.occurred_at, first.complete_by) == (NOW, NOW + timedelta(days=30))
+
+
+def test_all_that_a_notice_says_is_read() -> None:
+    rank = "00000000000000000008/2026-01-31T12:00:00.000000Z/2"
+    said: dict[str, Any] = {
+        "rank": rank, "suppression_completes": True, "legal_receive_by": NOW - timedelta(days=2),
+        "legal_complete_by": NOW - timedelta(days=1),
+    }  # fmt: skip
+    body, _ = body_of([written(notice(1).model_copy(update=said)), written(notice(2))], single=False)
+    first, second = received(body).notices
+    assert {name: getattr(first, name) for name in said} == said
+    assert {getattr(second, name) for name in said} == {None, False}
+
+
+def heard(action: str, rank: str | None, subject: str = "user:1") -> ReceivedNotice:
+    return ReceivedNotice(
+        id=f"{action}-{rank}", action=action, subject=subject, purpose="ai", occurred_at=NOW, issued_at=NOW,
+        receive_by=NOW, complete_by=NOW, rank=rank,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("heard_of", "obeyed"),
+    [
+        ([("erase", "1"), ("resume", "2"), ("erase", "3")], [True, True, True]),
+        # Whatever comes late changes nothing.
+        ([("resume", "2"), ("erase", "1")], [True, False]),
+        ([("erase", "3"), ("resume", "2"), ("erase", "1")], [True, False, False]),
+        # Two of one choice.
+        ([("stop", "1"), ("erase", "1")], [True, True]),
+        # From no choice: it is obeyed, but not after a resume; and it takes no rank away.
+        ([("erase", None)], [True]),
+        ([("erase", "1"), ("erase", None)], [True, True]),
+        ([("resume", "2"), ("erase", None)], [True, False]),
+        ([("erase", "3"), ("stop", None), ("resume", "2")], [True, True, False]),
+        ([("erase", None), ("resume", "1"), ("erase", None)], [True, True, False]),
+    ],
+)
+def test_the_newest_word_is_obeyed(heard_of: list[tuple[str, str | None]], obeyed: list[bool]) -> None:
+    words = LastWords()
+    assert [words.take(heard(*each)) for each in heard_of] == obeyed
+
+
+def test_each_subject_has_its_last_word_which_is_kept_where_you_say() -> None:
+    known: dict[tuple[str, str], LastWord] = {}
+    assert LastWords(known).take(heard("resume", "2"))
+    assert LastWords(known).take(heard("erase", "1", "user:2"))
+    assert not LastWords(known).take(heard("erase", "1"))
+    assert known == {("user:1", "ai"): LastWord("resume", "2"), ("user:2", "ai"): LastWord("erase", "1")}
+
+
+RANKS = [f"{number:020d}/2026-01-31T12:00:00.000000Z/2" for number in range(6)]
+
+
+@given(st.permutations(range(6)), st.lists(st.integers(0, 5), max_size=6))
+def test_no_order_turns_a_partner_around(order: list[int], again: list[int]) -> None:
+    """Choices alternate, and each may come several times."""
+    words, last = LastWords(), ""
+    for number in [*order, *again]:
+        action = "resume" if number % 2 else "erase"
+        if words.take(heard(action, RANKS[number])):
+            last = action
+    assert last == "resume"  # the newest is the sixth
+
+
+def test_an_amended_answer_is_read_in_a_reply() -> None:
+    answer = {"id": "n1", **amended(completed(heard("erase", None)), "found in a backup")}
+    (item,) = parse_reply(reply([answer]))
+    assert (item.status, item.outcome, item.detail, item.amends) == ("completed", "deleted", "found in a backup", True)
+    with pytest.raises(ValueError, match="with a word why"):
+        amended(answer, " ")
 
 
 def test_what_the_reply_says_the_service_reads() -> None:
@@ -291,3 +376,18 @@ def test_a_callback_is_signed_as_standard_webhooks_asks() -> None:
 def test_only_the_signing_secret_signs_a_callback(key: str) -> None:
     with pytest.raises(InvalidSignature):
         callback(key, "cb_1", [], NOW)
+
+
+def test_the_example_answers_what_a_newer_choice_has_replaced_with_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered = tmp_path / "acme.json"
+    registered.write_text(json.dumps({"url": "http://127.0.0.1:1/", "signing_secret": SECRET, "signing_keys": []}))
+    monkeypatch.setattr(sys, "argv", ["partner.py", str(registered)])
+    answer = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "partner.py"))["answer"]
+    resume, erase = heard("resume", "2"), heard("erase", "1")
+    assert answer(resume) == {"id": "resume-2", "status": "completed", "outcome": "resumed"}
+    for _ in range(2):
+        assert answer(erase) == {"id": "erase-1", "status": "received"}
+        assert answer(resume)["status"] == "completed"
+    assert capsys.readouterr().out == "resume user:1 for ai\n"

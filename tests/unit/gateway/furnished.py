@@ -108,7 +108,8 @@ async def furnished(
                 move_in(gateway, sealer, part, lane, hours)
             if cast:
                 of_one_subject(gateway, cast[0].id)
-                dead_letters(gateway, cast[0].id)
+                # Whoever has any is no longer OK.
+                dead_letters(gateway, next((part for part in cast if part.state == "WARN"), cast[0]).id)
             gateway.log.project()
             gateway.log.projecting = True
             async with listening(gateway.app, listener) as url:

@@ -145,7 +145,8 @@ GOOD: list[dict[str, Any]] = [
 @pytest.mark.parametrize("body", GOOD)
 async def test_what_a_partner_may_say(gateway: Gateway, body: dict[str, Any]) -> None:
     assert (await send(gateway, body)).status_code == 202
-    assert statuses(gateway, [1]) == [body["status"]]
+    # What is only suppressed is no deletion.
+    assert statuses(gateway, [1]) == ["in_progress" if body.get("outcome") == "suppressed" else body["status"]]
     (data,) = recorded(gateway)
     assert data.evidence == body.get("evidence")
 
@@ -186,6 +187,10 @@ BAD: list[tuple[str, Any, str]] = [
     ("a vocabulary beside an outcome", foreign("drop", "3", outcome="deleted"), ""),
     ("a vocabulary beside a reason", foreign("drop", "2", reason="exempt"), ""),
     ("expected of what a code says is done", foreign("drop", "3", expected_by="2026-02-01T00:00:00Z"), ""),
+    ("an amendment that does not say why", said(amends=True), ""),
+    ("an amendment that says nothing", said(amends=True, detail=" "), ""),
+    ("an amendment that is no answer yet", said(status="in_progress", amends=True, detail="so"), ""),
+    ("an amendment by a number", said(amends=1, detail="so"), "/amends"),
     ("a notice that is a number", said(notice_id=1), "/notice_id"),
     ("an empty notice", said(notice_id=""), "/notice_id"),
     ("a notice that is too long", said(notice_id="x" * 129), "/notice_id"),
@@ -355,6 +360,58 @@ async def test_a_later_answer_does_not_undo_a_final_one(gateway: Gateway) -> Non
     assert statuses(gateway, [1]) == ["completed"]
     verdicts = [entry.detail["verdict"] for entry in gateway.ledger.timeline("user:1") if entry.kind == "acknowledged"]
     assert sorted(verdicts) == ["applied", "contradiction", "late"]
+
+
+async def result(gateway: Gateway, body: Any) -> tuple[str, str | None]:
+    (found,) = (await send(gateway, body)).json()["results"]
+    return found["result"], found["detail"]
+
+
+async def test_who_only_suppressed_is_told_that_the_notice_stays_open_and_why(gateway: Gateway) -> None:
+    wanted = (
+        "recorded; the notice asks for deletion and the data is still there, so it stays open and its clock runs on"
+        " until 2026-01-01T13:00:00Z: no contract that lets suppression complete it is set for you"
+    )
+    assert await result(gateway, said(1, outcome="suppressed")) == ("suppressed", wanted)
+    assert await result(gateway, said(1, outcome="suppressed")) == ("suppressed", wanted)
+    assert statuses(gateway, [1]) == ["in_progress"]
+    assert await result(gateway, said(1)) == ("accepted", None)
+    assert statuses(gateway, [1]) == ["completed"]
+
+
+async def test_an_answer_is_amended_with_a_word_why(gateway: Gateway) -> None:
+    await send(gateway, said(1))
+    stands = "your earlier answer, completed (deleted)"
+    told = await result(gateway, said(1, "refused"))
+    assert told == ("contradiction", f"{stands} stands: to take that back, say so with `amends`, and why in `detail`")
+    amended = said(1, "refused", amends=True, detail="a backup is under legal hold")
+    assert await result(gateway, amended) == ("accepted", f"it takes the place of {stands}")
+    assert statuses(gateway, [1]) == ["refused"]
+    assert await result(gateway, amended) == ("accepted", None), "repeated, it changes nothing"
+    assert recorded(gateway)[-1].amends is True
+    back = said(1, amends=True, detail="it is gone now")
+    assert (await result(gateway, back))[0] == "accepted"
+    assert statuses(gateway, [1]) == ["completed"]
+    # In the words of before it would be dropped as known, so it is not taken in silence.
+    found = problem(await send(gateway, amended), 422, "not-accepted")
+    assert found["errors"][0]["result"] == "unexplained"
+    assert (await result(gateway, amended | {"detail": "the hold is back"}))[0] == "accepted"
+    assert statuses(gateway, [1]) == ["refused"]
+
+
+async def test_an_amendment_may_open_a_notice_again(gateway: Gateway) -> None:
+    await send(gateway, said(1))
+    assert (await result(gateway, said(1, outcome="suppressed")))[0] == "contradiction"
+    amended = said(1, outcome="suppressed", amends=True, detail="the job had failed")
+    assert (await result(gateway, amended))[0] == "suppressed"
+    assert statuses(gateway, [1]) == ["in_progress"]
+
+
+async def test_whom_drop_opted_out_was_not_deleted(gateway: Gateway) -> None:
+    assert (await send(gateway, foreign("drop", "4"))).status_code == 202
+    (data,) = recorded(gateway)
+    assert (data.status, data.reason, data.code) == ("refused", "identity_not_verified", "4")
+    assert statuses(gateway, [1]) == ["refused"]
 
 
 async def test_a_ledger_that_is_behind_cannot_say_that_a_notice_is_unknown(gateway: Gateway) -> None:

@@ -68,7 +68,38 @@ async def test_who_needs_attention_first_comes_first(gateway: Gateway) -> None:
     assert re.findall(r'/dashboard/partners/(\w+)">', rows) == ["dead", "stuck", "slow", "fine"]
     assert "HTTP 503 &lt;b&gt;down&lt;/b&gt;" in html
     assert "2 in a row, next attempt in 29 min" in outline.words
+    assert "2 attempts in a row failed, and 2 notices wait" in outline.words
+    assert "answers: 0 % in time, 100 % late" in outline.words
+    assert "nothing is open" not in outline.words, "an OK needs no reason"
     assert "<title>5 open, 5 overdue – Rescind</title>" in html
+
+
+async def test_what_is_at_risk_undeliverable_or_parked_stands_on_the_row(gateway: Gateway) -> None:
+    gateway.registered("acme")
+    gateway.issued(1, 2, 3, 4, partner="acme")
+    delivered(gateway)
+    gateway.clock.now = at(50)
+    # As the projection of refusals and of `NoticeParked` counts it.
+    for name, count in (("undeliverable", 2), ("parked", 1)):
+        gateway.ledger._connection.execute("INSERT INTO counts VALUES ('acme', 'erase', ?, ?)", (name, count))
+    words = Outline((await page(gateway)).text).words
+    assert "4 at risk" in words
+    assert "2 undeliverable" in words
+    assert "1 parked" in words
+    assert "2 notices are undeliverable; 1 notice is parked, failing while others are taken" in words
+    words = Outline((await gateway.http.get("/dashboard/partners/acme")).text).words
+    assert "2 notices are undeliverable; 1 notice is parked, failing while others are taken." in words
+    for figure in ("at risk 4", "undeliverable 2", "parked 1"):
+        assert figure in words
+
+
+async def test_a_partners_page_tells_how_it_answered(gateway: Gateway) -> None:
+    four_states(gateway)
+    await logged_in(gateway)
+    words = Outline((await gateway.http.get("/dashboard/partners/slow")).text).words
+    assert "How it answered last 24h" in words
+    assert "erase 1 0 0 % 1 100 % 0 0 %" in words
+    assert "stop 0 0 – 0 – 0 –" in words
 
 
 async def test_the_oldest_is_shown_against_the_clock_that_runs(gateway: Gateway) -> None:

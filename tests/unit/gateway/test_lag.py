@@ -86,6 +86,16 @@ async def test_an_operator_sees_every_partner_and_the_totals(gateway: Gateway) -
         "dead": "STOP",
     }
     rows = {row["partner"]: row for row in body["partners"]}
+    assert {name: row["reason"] for name, row in rows.items()} == {
+        "fine": "nothing is open",
+        "slow": "1 erase notice is past complete-by; overdue ones were answered in the last hour; "
+        "100 % late, of 1 answer to erase notices in the last day",
+        "stuck": "2 erase notices are past receive-by, and no overdue one was taken in the last hour; "
+        "2 erase notices are past complete-by, and no overdue one was answered in the last hour",
+        "dead": "2 attempts in a row failed, and 2 notices wait",
+    }
+    assert [rows["slow"]["windows"][0][name] for name in ("answered", "in_time", "late", "refused")] == [1, 0, 1, 0]
+    assert rows["slow"]["windows"][0]["late_share"] == 1
     assert (rows["stuck"]["open"], rows["stuck"]["backlog"]) == (2, 2)
     assert [rows["stuck"][name] for name in ("overdue", "overdue_receive", "overdue_complete")] == [2, 2, 2]
     assert (rows["stuck"]["oldest_open_at"], rows["stuck"]["oldest_open_seconds"]) == ("2026-01-01T12:00:00Z", 3660.0)
@@ -139,6 +149,15 @@ async def test_metrics_of_an_empty_ledger_are_zero(gateway: Gateway) -> None:
         assert found[name, ()] == 0
 
 
+async def test_what_is_at_risk_is_a_figure(gateway: Gateway) -> None:
+    four_states(gateway)
+    gateway.clock.now = at(50)
+    (row,) = (await gateway.http.get("/v1/lag", headers=gateway.partner("slow"))).json()["partners"]
+    assert [row[name] for name in ("overdue", "at_risk", "at_risk_receive", "at_risk_complete")] == [0, 1, 0, 1]
+    found = await samples(gateway)
+    assert found["rescind_notices_at_risk", labels(partner="slow", kind="erase", clock="complete")] == 1
+
+
 async def test_metrics_show_what_retention_would_have_removed(tmp_path: Path) -> None:
     async with gateway_in(tmp_path, held_records=lambda: {"rescind.notices": 7}) as gateway:
         found = await samples(gateway)
@@ -157,6 +176,13 @@ async def test_metrics_show_each_partner(gateway: Gateway) -> None:
     assert found["rescind_oldest_open_seconds", labels(partner="slow", kind="erase", clock="complete")] == 3660
     assert found["rescind_notices_overdue", labels(partner="stuck", clock="receive")] == 2
     assert found["rescind_notices_overdue", labels(partner="slow", clock="complete")] == 1
+    assert found["rescind_notices_at_risk", labels(partner="slow", kind="erase", clock="complete")] == 0
+    assert found["rescind_notices_parked", labels(partner="slow")] == 0
+    assert found["rescind_answers", labels(partner="fine", kind="erase", window="7d", answer="in_time")] == 2
+    assert found["rescind_answers", labels(partner="slow", kind="erase", window="1h", answer="late")] == 1
+    assert found["rescind_answers", labels(partner="slow", kind="stop", window="1h", answer="late")] == 0
+    assert found["rescind_answers_share", labels(partner="slow", kind="erase", answer="late")] == 1
+    assert ("rescind_answers_share", labels(partner="slow", kind="stop", answer="late")) not in found
     assert ("rescind_lag_seconds", labels(partner="fine", clock="complete", percentile="95")) in found
     assert ("rescind_lag_seconds", labels(partner="stuck", clock="complete", percentile="95")) not in found
     states = {

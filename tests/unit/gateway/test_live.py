@@ -48,7 +48,7 @@ async def test_a_page_is_told_only_what_came_after_it(gateway: Gateway) -> None:
         cursor, news = await next_news(stream)
         assert list(news["rows"]) == ["slow"]
         assert '<dt>open</dt><dd class="">4</dd>' in news["summary"]
-        assert news["order"][0] == "dead"
+        assert "order" not in news, "its answers were late, so it stays where it is"
         gateway.registered("newcomer", lane=5)
         _, news = await next_news(stream)
         assert list(news["rows"]) == ["newcomer"]

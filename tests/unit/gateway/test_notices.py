@@ -59,6 +59,8 @@ async def test_an_operator_sees_all_and_a_partner_its_own(gateway: Gateway) -> N
         ({"action": "stop"}, []),
         ({"purpose": "ads"}, []),
         ({"overdue": "true"}, [3, 4]),
+        ({"outcome": "deleted"}, [1]),
+        ({"outcome": "suppressed", "status": "open"}, []),
         ({"issued_from": "2026-01-01T12:30:00Z"}, [5, 6]),
         ({"issued_to": "2026-01-01T13:30:00+01:00"}, [1, 2, 3, 4]),
         ({"issued_from": "2026-01-01T12:00:00Z", "issued_to": "2026-01-01T12:00:00.000001Z"}, [1, 2, 3, 4]),
@@ -93,6 +95,14 @@ async def test_a_notice_says_what_became_of_it(gateway: Gateway) -> None:
         "extended_complete_by": None,
         "extended_by": None,
         "expected_by": None,
+        "cancelled_because": None,
+        "last_words": None,
+        "parked": False,
+        "retry_at": None,
+        "suppression_completes": False,
+        "legal_receive_by": None,
+        "legal_complete_by": None,
+        "answered_first_at": None,
     }
 
 

@@ -49,9 +49,10 @@ def written(gateway: Gateway) -> list[Partner]:
     return [data for data in found if isinstance(data, Partner)]
 
 
-def clock(within: str, **others: str) -> dict[str, Any]:
+def clock(within: str, **others: Any) -> dict[str, Any]:
     """As a clock is shown."""
-    return {"within": within, "extension": None, "calendar": None, "time_zone": "UTC"} | others
+    usual = {"extension": None, "calendar": None, "time_zone": "UTC", "week": None, "inclusive": False}
+    return {"within": within, "since": "accepted_at"} | usual | others
 
 
 def opened(gateway: Gateway, partner: Partner) -> str:
@@ -81,6 +82,7 @@ async def test_a_registration_gives_a_lane_a_secret_and_a_key(gateway: Gateway) 
         "clocks": {"stop": None, "erase": None, "resume": None},
         "watch": None,
         "suspend_exports_when_overdue": False,
+        "suppression_completes": False,
         "status": "active",
         "draining_since": None,
         "created_at": "2026-01-01T12:00:00Z",
@@ -294,6 +296,9 @@ CHANGES: list[dict[str, Any]] = [
     {"receive_within": clock("PT1H")},
     {"complete_within": clock("P1M", extension="P2M", calendar="IE", time_zone="Europe/Dublin")},
     {"clocks": {"stop": None, "erase": {"receive": None, "complete": clock("15 business days")}, "resume": None}},
+    {"complete_within": clock("P45D", inclusive=True, since="occurred_at")},
+    {"complete_within": clock("15 business days", week=["mon", "tue", "wed", "thu", "fri", "sat"])},
+    {"suppression_completes": True},
     {"watch": {"at_risk": 0.5, "remind": [0.25]}},
     {"status": "paused"},
     {"status": "active"},

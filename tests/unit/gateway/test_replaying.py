@@ -108,6 +108,18 @@ async def test_pages_end_and_go_on_until_nothing_is_left(gateway: Gateway, monke
     assert len(gateway.log.events(ACTIONS.name)) == 1
 
 
+async def test_what_is_replayed_says_how_far_it_was_checked_for_reversals(gateway: Gateway) -> None:
+    """In the lane that its partner has now: of that one the ledger may have read nothing."""
+    gateway.registered()
+    for number in range(3):
+        gateway.issued(number)
+    assert (await replay(gateway)).status_code == 202
+    assert {pack.checked for pack in again(gateway)} == {3}
+    gateway.registered("acme", 5, revision=2)
+    assert (await replay(gateway)).status_code == 202
+    assert [(pack.lane, pack.checked) for pack in again(gateway)][-1] == (5, 0)
+
+
 async def test_one_that_was_interrupted_is_repeated_under_the_same_ids(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,9 @@ CLOSED_OR_OPEN = ("completed", "refused", "open", "cancelled")
 def sums(rows: list[dict[str, Any]]) -> dict[str, int]:
     """Counted again, from the rows alone."""
     statuses = Counter("open" if row["status"] in OPEN else row["status"] for row in rows)
-    late = {name: sum(row[name] for row in rows) for name in ("overdue", "received_late", "answered_late")}
+    lateness = ("overdue", "received_late", "answered_late", "issued_late")
+    late = {name: sum(row[name] for row in rows) for name in lateness}
+    late["suppressed"] = sum((row["action"], row["outcome"]) == ("erase", "suppressed") for row in rows)
     these = {
         "undeliverable": sum(row["status"] == "undeliverable" for row in rows),
         "discarded": sum(row["cancelled_because"] == "discarded" for row in rows),

@@ -22,7 +22,7 @@ from streams.signing import new_secret
 from streams.topics import ACTIONS, NOTICES, POISONED
 from tests.unit.gateway.harness import Gateway, at, logged_in, problem
 from tests.unit.gateway.pages import Outline
-from tests.unit.gateway.test_dead_letters import refused
+from tests.unit.gateway.test_dead_letters import park, refused
 from tests.unit.gateway.test_lag import completed, delivered, failed
 
 PARTNER = "/dashboard/partners/acme"
@@ -328,6 +328,16 @@ async def test_a_partner_sees_its_own_and_nothing_of_others(gateway: Gateway) ->
     assert "user:9" not in html
     for path in ("/dashboard/partners/mine", "/dashboard/partners/theirs", "/dashboard/subject"):
         problem(await gateway.http.get(path), 403)
+
+
+async def test_a_partner_sees_what_it_does_not_take(gateway: Gateway) -> None:
+    refused(gateway, 1)
+    gateway.issued(2)
+    park(gateway, 2, 1)
+    await logged_in(gateway, Role.PARTNER, "acme")
+    words = Outline((await gateway.http.get("/dashboard/mine")).text).words
+    assert "undeliverable you refuse it: HTTP 422: who is user:1?" in words
+    assert "tried again from 2026-01-01 12:30:00 UTC on, since you do not take it: no answer in 15 s" in words
 
 
 async def test_nor_does_it_act_on_anybody(gateway: Gateway) -> None:

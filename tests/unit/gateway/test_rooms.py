@@ -209,10 +209,16 @@ async def test_dead_letters_of_both_kinds(house: House) -> None:
         await page.get_by_role("button", name="user:dead-2").click()
         await page.get_by_role("heading", name="What happened").wait_for()
         await page.goto("/dashboard/dead-letters")
-        await page.get_by_label("All of this page").last.check()
+        await page.get_by_label("Notice about user:dead-2").check()
+        await page.get_by_label("Reason").fill("nobody there knows user:dead-2")
+        await confirm(page, "Discard ticked", "Discard")
+        await page.get_by_text("1 is discarded.").wait_for()
+        await page.get_by_role("link", name="Back").click()
+        await page.get_by_text("Partners take what they are asked.").wait_for()
+        await page.get_by_label("All of this page").check()
         await confirm(page, "Discard ticked", "Discard")
         await page.get_by_text("2 are discarded.").wait_for()
-    assert [act for act, _ in house.acts()[-2:]] == [Act.REDRIVE, Act.DISCARD]
+    assert [act for act, _ in house.acts()[-3:]] == [Act.REDRIVE, Act.DISCARD, Act.DISCARD]
 
 
 async def test_a_partner_in_its_own_room(house: House) -> None:
