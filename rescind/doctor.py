@@ -19,7 +19,7 @@ from ledger import inspection as ledger_inspection
 from ledger.inspection import LedgerState, partner_states
 from ledger.partner_state import Assessment, LagState
 from rescind.running.places import LEDGER, ROLES, WORKER, lock_path
-from streams.embedded import inspection, versions
+from streams.embedded import inspection
 from streams.embedded.inspection import LogState, Waiting
 from streams.embedded.opening import path_of
 from streams.embedded.trouble import explain
@@ -231,8 +231,6 @@ def _of_files(found: Found) -> Iterator[Finding]:
         if file.exists and file.problem is None and file.mode & 0o077:
             text = f"{file.path} is open to others ({file.mode:04o}): chmod 600 it"
             yield Finding(Level.ATTENTION, file.name, text)
-    if found.log_state is not None and found.log_state.version < versions.VERSION:
-        yield Finding(Level.FINE, "log", "the log is of an older format; the next start brings it up to date")
     if found.log_state is not None and not found.log_state.gives_space_back:
         yield Finding(Level.FINE, "log", "the log's file never gets smaller: what is freed in it is used again")
 

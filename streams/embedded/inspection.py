@@ -69,7 +69,7 @@ def inspect(path: Path) -> LogState:
         for name, identity, count, cleanup in connection.execute(ALL_TOPICS).fetchall():
             partitions = tuple(_partition(connection, identity << SHIFT | n, starts) for n in range(count))
             topics.append(TopicState(name, cleanup, _records(connection, identity, cleanup, partitions), partitions))
-            waiting += _waiting(connection, name, identity, partitions, subscribed=version > 0)
+            waiting += _waiting(connection, name, identity, partitions)
         (vacuum,) = connection.execute("PRAGMA auto_vacuum").fetchone()
     return LogState(version, vacuum == 2, tuple(topics), tuple(waiting))
 
@@ -121,15 +121,10 @@ def _records(
 
 
 def _waiting(
-    connection: sqlite3.Connection,
-    name: str,
-    identity: int,
-    partitions: tuple[PartitionState, ...],
-    *,
-    subscribed: bool,
+    connection: sqlite3.Connection, name: str, identity: int, partitions: tuple[PartitionState, ...]
 ) -> list[Waiting]:
     found = []
-    groups = holding.groups_of(connection, identity) if subscribed else _committers(connection, identity)
+    groups = holding.groups_of(connection, identity)
     for number, partition in enumerate(partitions):
         tp = identity << SHIFT | number
         committed = dict(connection.execute(holding.COMMITTED, (tp,)).fetchall())
@@ -139,8 +134,3 @@ def _waiting(
             oldest = None if first is None else first[1]
             found.append(Waiting(group, TopicPartition(name, number), at, partition.end - at, oldest))
     return found
-
-
-def _committers(connection: sqlite3.Connection, identity: int) -> list[str]:
-    rows = connection.execute("SELECT DISTINCT consumer_group FROM commits WHERE tp >> ? = ?", (SHIFT, identity))
-    return [group for (group,) in rows]

@@ -113,6 +113,18 @@ async def test_what_arrives_does_not_go_before_the_time_that_the_partner_asked_f
         await until(lambda: scene.delivered(0) == 3)
 
 
+async def test_a_choice_that_takes_back_what_waits_goes_at_once(scene: Lane) -> None:
+    await scene.register("p", 0)
+    scene.sender.says = scene.sender.without("n1")
+    async with running(scene.app(SLOW)):
+        await scene.issue_packs([(1, E, "user:1")])
+        await until(lambda: scene.sender.heard == [["n1"]])
+        await scene.issue_packs([(2, R, "user:1")])
+        await until(lambda: scene.delivered(0) == 2)
+    assert scene.sender.heard == [["n1"], ["n2"]]
+    assert scene.left_out() == ["n1"]
+
+
 async def test_whoever_asks_for_an_attempt_while_one_fails_gets_another(scene: Lane) -> None:
     await scene.register("p", 0)
     scene.sender.held.add("user:1")

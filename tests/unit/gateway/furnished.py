@@ -234,7 +234,7 @@ def dead_letters(gateway: Gateway, partner: str) -> None:
     notices = tuple(
         Notice(
             id=f"n-dead-{number}", cause_id="c", toggle_id="t", action=Action.ERASE, subject=f"user:dead-{number}",
-            purpose="ai-training", occurred_at=at, issued_at=at, receive_by=at + HOUR, complete_by=at + 720 * HOUR,
+            purpose="ai-training", occurred_at=at, issued_at=at, receive_by=at + 24 * HOUR, complete_by=at + 720 * HOUR,
         )
         for number in (1, 2)
     )  # fmt: skip

@@ -248,7 +248,7 @@ async def test_without_a_script_all_of_it_works(house: House) -> None:
         await page.get_by_text("Resumed.").wait_for()
         await page.get_by_role("button", name="Pause").click()
         await page.get_by_role("button", name="Pause").click()
-        await page.get_by_text("Paused.").wait_for()
+        await page.get_by_text("Paused. What waits is held").wait_for()
     assert house.acts()[-2:] == [(Act.RESUME, "fathom"), (Act.PAUSE, "fathom")]
 
 
