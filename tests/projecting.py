@@ -3,8 +3,8 @@
     python -m tests.projecting LEDGER [folding]
 
 With `folding` it folds all along what is settled, and gives its room back. Each line on stdin makes a child that goes
-on with the same month where the file ends; stdout carries `pid N`, `finished` when all is projected, and `dead` at its
-end.
+on with the same month where the file ends; stdout carries `pid N`, `applied` after each transaction, `finished` when
+all is projected, and `dead` at its end.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def project(path: Path, whole: Month, chance: random.Random, *, folding: bool) -
         if folding:
             ledger.fold(LATER, chance.randint(1, 40))
             ledger.give_back(chance.randint(1, 10))
+        say("applied")
     ledger.close()
     say("finished")
     signal.pause()  # and be killed like the others

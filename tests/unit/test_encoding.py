@@ -121,6 +121,8 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
 def values(name: str, annotation: Any) -> st.SearchStrategy[Any]:
     if name == "version" and annotation is str:
         return NAMED
+    if name == "reason" and annotation is str:
+        return NAMED
     if name in BY_NAME:
         return BY_NAME[name]
     if annotation == tuple[EventId, ...]:
