@@ -54,6 +54,7 @@ soak: $(VENV)/.dev ## Kill the service under load, and workers on a real Kafka, 
 	@CAMPAIGN_KILLS=146 $(BIN)/pytest tests/e2e/test_campaign.py -k turns_nobody
 	@SOAK_ROUNDS=12 $(BIN)/pytest tests/e2e/test_kafka.py -k killed --timeout 1800
 	@MONTH_TOGGLES=60000 $(BIN)/pytest tests/unit/test_month.py --timeout 1800
+	@HISTORIES=3000 $(BIN)/pytest tests/unit/test_histories.py --timeout 1800
 
 bench: $(VENV)/.dev ## Measure throughput and memory on this machine
 	@$(BIN)/python -m benchmarks.log

@@ -42,6 +42,7 @@ from tests.unit.cli.fakes import Answer as HttpAnswer
 from tests.unit.cli.fakes import FakeService, serving
 
 DELETED = {"status": "completed", "outcome": "deleted"}
+SUPPRESSED = {"status": "completed", "outcome": "suppressed"}
 EXEMPT = {"status": "refused", "reason": "exempt"}
 #: One hour to take a notice, and ten to complete it.
 HASTY = {"receive_within": "PT1H", "complete_within": "PT10H"}
@@ -100,7 +101,7 @@ HABITS = (
         story=(Answers(29 * DAY, ALL, DELETED),),
         sent=("e1-8 200", "e1-8 again 200", "e1-8 again 200"),
         seen=(
-            Seen(23 * DAY, "delivered e1-8", "OK", FINE, ("OK", "23 d of 30 d to complete")),
+            Seen(23 * DAY, "delivered e1-8", "OK", FINE, ("OK", "of 30 d to complete")),
             Seen(
                 25 * DAY, "delivered e1-8", "WARN",
                 "8 erase notices are at risk: 83 % of the time to complete is gone, and nothing was answered",
@@ -135,7 +136,7 @@ HABITS = (
             Seen(
                 31 * DAY, "delivered e1-8", "STALL",
                 "8 erase notices are past complete-by, and no overdue one was answered in the last 36 hours",
-                ("STALL", ALL_LATE, "31 d of 30 d to complete", WELL),
+                ("STALL", ALL_LATE, "of 30 d to complete", WELL),
             ),
         ),
     ),
@@ -159,7 +160,7 @@ HABITS = (
         sent=("e1-8 200", "e1-8 again 200", "..."),
         seen=(
             Seen(MINUTE, "received e1-8", "OK", FINE, ("OK", "8")),
-            Seen(31 * DAY, "received e1-8", "STALL", ALL_LATE, ("STALL", "31 d of 30 d")),
+            Seen(31 * DAY, "received e1-8", "STALL", ALL_LATE, ("STALL", "of 30 d")),
         ),
     ),
     Habit(
@@ -170,7 +171,7 @@ HABITS = (
         sent=("e1-8 200", "e1-8 again 200", "..."),
         seen=(
             Seen(10 * DAY, "in_progress e1-8", "OK", FINE, ("OK", "8")),
-            Seen(31 * DAY, "in_progress e1-8", "STALL", ALL_LATE, ("STALL", "31 d of 30 d")),
+            Seen(31 * DAY, "in_progress e1-8", "STALL", ALL_LATE, ("STALL", "of 30 d")),
         ),
     ),
     Habit(
@@ -179,7 +180,7 @@ HABITS = (
         story=(Answers(32 * DAY, ALL, DELETED),),
         sent=("e1-8 200", "e1-8 again 200", "..."),
         seen=(
-            Seen(31 * DAY, "delivered e1-8", "STALL", ALL_LATE, ("STALL", "31 d of 30 d")),
+            Seen(31 * DAY, "delivered e1-8", "STALL", ALL_LATE, ("STALL", "of 30 d")),
             Seen(
                 32 * DAY + HOUR, "completed e1-8", "WARN", "100 % late, of 8 answers to erase notices in the last day",
                 ("WARN", "100 % late", "answers: 0 % in time, 100 % late"),
@@ -201,7 +202,7 @@ HABITS = (
             Seen(
                 33 * DAY, "completed e1-5, delivered e6-8", "STALL",
                 "3 erase notices are past complete-by, and no overdue one was answered in the last 36 hours",
-                ("STALL", "33 d of 30 d to complete"),
+                ("STALL", "of 30 d to complete"),
             ),
         ),
     ),
@@ -243,7 +244,7 @@ HABITS = (
             Seen(
                 12 * HOUR, "completed e2-9, delivered e1", "STALL",
                 "1 erase notice is past complete-by, and no overdue one was answered in the last hour",
-                ("STALL", "12 h of 10 h to complete", "answers: 100 % in time"),
+                ("STALL", "of 10 h to complete", "answers: 100 % in time"),
             ),
             Seen(
                 13 * HOUR, "completed e1-9", "WARN", "11 % late, of 9 answers to erase notices in the last day",
@@ -269,6 +270,50 @@ HABITS = (
             Seen(2 * HOUR, "completed e1-8", "OK", EMPTY, ("OK", "1 contradictory answer")),
         ),
     ),
+    Habit(
+        "says suppressed where deletion was asked",
+        lambda request: results(request, lambda notice: SUPPRESSED),
+        sent=("e1-8 200", "e1-8 again 200", "..."),
+        seen=(
+            Seen(MINUTE, "in_progress (suppressed) e1-8", "OK", FINE, ("OK", "8")),
+            Seen(31 * DAY, "in_progress (suppressed) e1-8", "STALL", ALL_LATE, ("STALL", "of 30 d to complete")),
+        ),
+    ),
+    Habit(
+        "says suppressed where deletion was asked, as its contract lets it",
+        lambda request: results(request, lambda notice: SUPPRESSED),
+        fields={"suppression_completes": True},
+        sent=("e1-8 200",),
+        seen=(Seen(MINUTE, "completed (suppressed) e1-8", "OK", EMPTY, ("OK", "answers: 100 % in time")),),
+    ),
+    Habit(
+        "says suppressed where it is asked to stop",
+        lambda request: results(request, lambda notice: SUPPRESSED),
+        choices=(Chooses(NOTHING, "12345678", retroactive=False),),
+        sent=("s1-8 200",),
+        seen=(Seen(MINUTE, "completed (suppressed) s1-8", "OK", EMPTY, ("OK", "answers: 100 % in time")),),
+    ),
+    Habit(
+        "says suppressed, and deletes later",
+        lambda request: results(request, lambda notice: SUPPRESSED),
+        story=(Answers(DAY, ALL, DELETED),),
+        sent=("e1-8 200",),
+        seen=(Seen(DAY + HOUR, "completed e1-8", "OK", EMPTY, ("OK", "answers: 100 % in time")),),
+    ),
+    Habit(
+        "amends what it said",
+        completes,
+        story=(Answers(HOUR, "e1", EXEMPT | {"amends": True, "detail": "a legal hold was found"}),),
+        sent=("e1-8 200",),
+        seen=(Seen(2 * HOUR, "completed e2-8, refused (exempt) e1", "OK", EMPTY, ("OK", WELL)),),
+    ),
+    Habit(
+        "says already deleted, and then deleted",
+        lambda request: results(request, lambda notice: DELETED | {"outcome": "already_deleted"}),
+        story=(Answers(HOUR, ALL, DELETED),),
+        sent=("e1-8 200",),
+        seen=(Seen(2 * HOUR, "completed (already_deleted) e1-8", "OK", EMPTY, ("OK", WELL)),),
+    ),
     # -- refusals
     Habit(
         "answers 400 to everything",
@@ -279,7 +324,7 @@ HABITS = (
                 MINUTE, "queued e1-8", "STOP", ALL_WAIT,
                 ("STOP", "8 notices wait", "of 1 d to receive", "never", "HTTP 400", "in a row, next attempt in"),
             ),
-            Seen(2 * DAY, "queued e1-8", "STOP", ALL_WAIT, ("STOP", "2 d of 1 d to receive")),
+            Seen(2 * DAY, "queued e1-8", "STOP", ALL_WAIT, ("STOP", "of 1 d to receive")),
         ),
     ),
     Habit(
@@ -320,7 +365,7 @@ HABITS = (
             Seen(
                 2 * DAY, "completed e1-2 e4-8, undeliverable e3", "STALL",
                 "1 erase notice is past receive-by, and no overdue one was taken in the last hour",
-                ("STALL", "2 d of 1 d to receive", "1 undeliverable"),
+                ("STALL", "of 1 d to receive", "1 undeliverable"),
             ),
         ),
     ),
@@ -400,7 +445,7 @@ HABITS = (
             Seen(
                 2 * DAY, "completed e1-2 e4-8, parked e3", "STALL",
                 "1 erase notice is past receive-by, and no overdue one was taken in the last hour",
-                ("STALL", "2 d of 1 d to receive", "1 parked"),
+                ("STALL", "of 1 d to receive", "1 parked"),
             ),
         ),
     ),
@@ -489,7 +534,7 @@ HABITS = (
                 MINUTE, "queued e1-8", "STOP", ALL_WAIT,
                 ("STOP", "never", "connection refused", "try now"),
             ),
-            Seen(31 * DAY, "queued e1-8", "STOP", ALL_WAIT, ("STOP", "31 d of 1 d to receive")),
+            Seen(31 * DAY, "queued e1-8", "STOP", ALL_WAIT, ("STOP", "of 1 d to receive")),
         ),
     ),
     Habit(
@@ -617,6 +662,8 @@ def test_what_becomes_of_notices_and_what_is_said_of_the_partner(habit: Habit, o
         assert state == seen.state, (seen.after, why)
         assert seen.why in why
         assert list(in_order(sight.words, seen.row)) == [], sight.words
+        # An amended answer is no contradiction.
+        assert ("contradictory" in sight.words) == ("contradictory" in "".join(seen.row))
 
 
 @ROWS
