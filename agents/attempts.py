@@ -202,6 +202,7 @@ class Attempts:
         while True:
             partner = self.directory.get(partner_id)
             if partner is None or partner.status is PartnerStatus.REMOVED:
+                self.connectivity.forget(partner_id)
                 raise Removed
             if partner.status is PartnerStatus.ACTIVE:
                 return partner

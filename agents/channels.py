@@ -23,6 +23,8 @@ class PartnerChannel:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     in_flight: int = 0
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    #: By lane, how many parked notices failed since anything was taken.
+    retries_in_vain: dict[int, int] = field(default_factory=dict)
     #: When each lane last had a notice of each action taken, by the endpoint as it is now.
     _taken: dict[tuple[int, Action], datetime] = field(default_factory=dict)
     _endpoint: tuple[str, ...] = ()
@@ -36,6 +38,7 @@ class PartnerChannel:
         """The partner's endpoint took notices of these actions."""
         if self._endpoint != endpoint_of(partner):
             self._endpoint, self._taken = endpoint_of(partner), {}
+        self.retries_in_vain.pop(lane, None)
         for action in actions:
             self._taken[lane, action] = now
 

@@ -173,11 +173,21 @@ class _Delivery:
                 break
             if blames(tried.verdict):
                 self._park(tried, self._failed_again(tried, failing))
+                await self._keep()
+                await self._spare(tried)
                 break
             await self._attempts.wait(tried.partner, await self._attempts.failed(tried))
         if self._decided:
             await self._keep()
         return self._records
+
+    async def _spare(self, tried: Tried) -> None:
+        """Many parked notices in a row may fail since their endpoint does. They are no reason for any other notice to
+        wait; but where none waits, the next one of them comes no sooner than a first retry does."""
+        lane, channel = self._batch.lane, self._attempts.channel(tried.partner.id)
+        in_vain = channel.retries_in_vain[lane] = channel.retries_in_vain.get(lane, 0) + 1
+        if in_vain >= ALIKE and next(iter(self._hold.ahead()), None) is None:
+            await self._attempts.wait(tried.partner, monotonic() + self._attempts.backoff.base, self._hold.arrival)
 
     async def _whole(self, parcel: Parcel) -> None:
         """All of a parcel in one request, for as long as nothing says that one of its notices may be at fault."""

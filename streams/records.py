@@ -43,9 +43,13 @@ class Position(NamedTuple):
     offset: int
 
 
+#: Characters of a commit's note. Brokers take 4,096 by default (`offset.metadata.max.bytes`).
+MOST_OF_NOTE = 4_000
+
+
 class Commit(NamedTuple):
     """How far a consumer group has come in a partition. `offset` is the one that it wants next. `note` is for its next
-    reader: at most 4,000 characters of ASCII that say what is done already from there on; empty if nothing is."""
+    reader: ASCII that says what is done already from there on; empty if nothing is."""
 
     offset: int
     note: str = ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agents import lanes
 from agents.retrying import Attempt
 from agents.webhooks import Answer
 from streams.cloudevents import Envelope
@@ -196,3 +197,41 @@ async def test_a_partner_that_was_changed_shows_anew_what_it_takes_before_a_noti
     (told,) = scene.told(NoticeParked, NoticeUndeliverable)
     assert isinstance(told, NoticeParked)
     assert not told.failing.others_taken
+
+
+# -- what is given once more
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+async def test_what_a_rebalance_gives_once_more_to_who_keeps_the_lane_is_not_sent_again(
+    scene: Lane, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    take = lanes.Lane.take
+
+    async def take_twice(lane: lanes.Lane, event: Any) -> None:
+        await take(lane, event)
+        await take(lane, event)
+
+    monkeypatch.setattr(lanes.Lane, "take", take_twice)
+    await scene.register("p", 0, batch_size=size)
+    await scene.issue_packs(*([(number, E)] for number in range(7)))
+    async with running(scene.app()):
+        await until(lambda: scene.delivered(0) == 7)
+    assert [each for ids in scene.sender.heard for each in ids] == every(7)
+
+
+# -- parked notices, many in a row
+
+
+async def test_many_parked_notices_do_not_hammer_an_endpoint_that_is_broken_and_hold_up_nobody(scene: Lane) -> None:
+    await scene.register("p", 0)
+    scene.sender.says = scene.sender.without(*every(6), answer=ERROR)
+    for number in range(6):
+        await scene.put(retry(number, failing(1, 1)))
+    async with running(scene.app(SLOW)):
+        await until(lambda: len(scene.sender.heard) == 3)
+        await asyncio.sleep(0.3)
+        assert len(scene.sender.heard) == 3
+        await scene.issue_packs([(9, E)])
+        await until(lambda: scene.sender.took == ["n9"])
+    assert sorted(scene.parked()) == every(6)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.parcels import Place
 from agents.progress import LaneProgress, note_of, places_of
-from streams.records import Commit
+from streams.records import MOST_OF_NOTE, Commit
 
-#: As `streams.records.Commit` bounds it.
-MOST = 4_000
 places = st.sets(st.tuples(st.integers(100, 200), st.integers(0, 999)))
 
 
-@given(places)
+@given(places.filter(lambda settled: len(settled) < 10))
 def test_a_note_says_just_what_is_settled(settled: set[Place]) -> None:
     note = note_of(100, settled)
     assert places_of(Commit(100, note)) == settled
@@ -40,5 +39,16 @@ def test_whoever_comes_next_knows_what_was_settled() -> None:
 def test_a_batch_of_the_largest_size_has_room_in_a_note(first: int, left_out: set[int], step: int) -> None:
     """However it stands in its lane: a notice a message, on Kafka with marks of transactions between, or all in one."""
     single = {(first + number * step, 0) for number in left_out}
-    assert len(note_of(first, single)) <= MOST
-    assert len(note_of(first, {(first, number) for number in left_out})) <= MOST
+    together = {(first, number) for number in left_out}
+    for settled in (single, together):
+        assert places_of(Commit(first, note_of(first, settled))) == settled
+
+
+@pytest.mark.parametrize("step", [1, 9, 10, 99, 12_345])
+def test_a_note_is_never_too_long_and_then_says_what_comes_first(step: int) -> None:
+    settled = [(number * step, 0) for number in range(5_000)]
+    note = note_of(0, settled)
+    assert len(note) <= MOST_OF_NOTE
+    said = places_of(Commit(0, note))
+    assert said == set(settled[: len(said)])
+    assert len(said) > 500
