@@ -181,6 +181,7 @@ def totals(database: Database) -> Totals:
         open=sum(sums.get(status, 0) for status in OPEN),
         acknowledged=sums.get("completed", 0) + sums.get("refused", 0),
         undeliverable=sums.get("undeliverable", 0),
+        parked=sums.get("parked", 0),
         poisoned=own.get("poisoned", 0),
         poisoned_open=own.get("poisoned_open", 0),
     )

@@ -340,8 +340,8 @@ class PartnerLag:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Since ever, except `open`, `consents`, `opted_out` and the dead letters, which are of now: `undeliverable` those
-    of partners, `poisoned_open` ours."""
+    """Since ever, except `open`, `consents`, `opted_out` and the dead letters, which are of now: `undeliverable` and
+    `parked` those of partners, `poisoned_open` ours."""
 
     toggles: int
     consents: int
@@ -351,5 +351,6 @@ class Totals:
     open: int
     acknowledged: int
     undeliverable: int
+    parked: int
     poisoned: int
     poisoned_open: int

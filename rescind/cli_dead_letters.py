@@ -190,7 +190,7 @@ def _show(found: dict[str, list[dict[str, Any]]]) -> None:
             for letter in found[_THEIRS]
         ]
         columns = ["notice", "partner", "subject", "action", "since", "tried again", "its words"]
-        _list("partners take what they are asked", columns, rows)
+        _list("no notice is parked or undeliverable", columns, rows)
     if _OURS in found:
         rows = [
             [

@@ -234,7 +234,7 @@ def test_one_list_of_one_partner_in_pages(ask: Run, service: FakeService) -> Non
 
 def test_no_dead_letter_is_exit_code_0(ask: Run, service: FakeService) -> None:
     service.next.extend([letters(), letters()])
-    out = "partners take what they are asked\nno message could not be processed\n"
+    out = "no notice is parked or undeliverable\nno message could not be processed\n"
     assert ask("dead-letters", "list") == Ran(0, out, "")
 
 

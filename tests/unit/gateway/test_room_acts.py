@@ -252,7 +252,7 @@ async def test_theirs_are_redriven_by_choice_or_all_of_a_partner(gateway: Gatewa
     answer = await operator.sure("/dashboard/dead-letters/theirs/redrive", all="acme", id="r2")
     assert "2 are tried once more." in answer.text
     assert [act.act for act in acts(gateway)] == [Act.REDRIVE, Act.REDRIVE]
-    assert "Partners take what they are asked." in (await operator.get("/dashboard/dead-letters")).words
+    assert "No notice is parked or undeliverable." in (await operator.get("/dashboard/dead-letters")).words
 
 
 async def test_theirs_are_discarded_with_a_reason(gateway: Gateway, operator: Operator) -> None:
@@ -270,7 +270,7 @@ async def test_theirs_are_discarded_with_a_reason(gateway: Gateway, operator: Op
         (Act.DISCARD, "gone"),
         (Act.DISCARD, "the contract ended"),
     ]
-    assert "Partners take what they are asked." in (await operator.get("/dashboard/dead-letters")).words
+    assert "No notice is parked or undeliverable." in (await operator.get("/dashboard/dead-letters")).words
 
 
 async def test_ours_are_redriven_or_discarded(gateway: Gateway, operator: Operator) -> None:

@@ -214,7 +214,7 @@ async def test_dead_letters_of_both_kinds(house: House) -> None:
         await confirm(page, "Discard ticked", "Discard")
         await page.get_by_text("1 is discarded.").wait_for()
         await page.get_by_role("link", name="Back").click()
-        await page.get_by_text("Partners take what they are asked.").wait_for()
+        await page.get_by_text("No notice is parked or undeliverable.").wait_for()
         await page.get_by_label("All of this page").check()
         await confirm(page, "Discard ticked", "Discard")
         await page.get_by_text("2 are discarded.").wait_for()
