@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from agents.alerting import Alerts
+from agents.attempts import Attempts
 from agents.connectivity import Connectivity, report
 from agents.consent import add_consent
 from agents.deadlines import Deadlines, add_deadlines
@@ -73,7 +74,7 @@ def acting_app(parts: Parts) -> Any:
         async def follow_disclosures() -> None:
             await parts.disclosures.run(parts.log)
 
-    courier = Courier(
+    attempts = Attempts(
         parts.log,
         directory,
         parts.sender,
@@ -93,7 +94,7 @@ def acting_app(parts: Parts) -> Any:
         disclosed=parts.disclosed,
         tracing=parts.tracing,
     )
-    add_delivery(app, parts.log, courier, parts.clock)
+    add_delivery(app, parts.log, Courier(attempts), parts.clock)
     return app
 
 

@@ -17,19 +17,12 @@ from agents import reports
 from agents.attempts import Attempts, LeftOut, Oversized, Removed, Tried, monotonic
 from agents.bisection import Bisection, Then, bisection_of
 from agents.channels import endpoint_of
-from agents.connectivity import Connectivity
 from agents.consuming import append_until_durable
-from agents.directory import Directory
 from agents.judging import ALIKE, AttemptVerdict, blames, is_undeliverable, parked_wait
 from agents.parcels import Batch, Parcel, Place
-from agents.retrying import Backoff
-from agents.webhooks import Sender
-from streams.clock import Clock
 from streams.events import Failing, Partner
 from streams.kinds import Action
 from streams.records import Appender, Record
-from streams.sealing import Sealer
-from streams.tracing import OFF, Tracing
 
 log = logging.getLogger(__name__)
 
@@ -87,23 +80,12 @@ class Alone:
 class Courier:
     """Takes batches to their partners."""
 
-    def __init__(
-        self,
-        appender: Appender,
-        directory: Directory,
-        sender: Sender,
-        sealer: Sealer,
-        clock: Clock,
-        backoff: Backoff,
-        tracing: Tracing = OFF,
-        connectivity: Connectivity | None = None,
-    ) -> None:
-        self._directory = directory
-        self._attempts = Attempts(appender, directory, sender, sealer, clock, backoff, tracing, connectivity)
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
 
     def partner(self, identity: str) -> Partner | None:
         """As it is known right now."""
-        return self._directory.get(identity)
+        return self._attempts.directory.get(identity)
 
     async def deliver(self, batch: Batch, hold: Hold) -> list[Record]:
         """Return when each notice of the batch was taken, is left out or parked, or the partner is removed: with what

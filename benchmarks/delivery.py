@@ -30,6 +30,7 @@ import uvloop
 from cryptography.fernet import Fernet
 
 from agents.app import GROUP
+from agents.attempts import Attempts
 from agents.delivery import Courier
 from agents.directory import Directory
 from agents.lanes import add_delivery
@@ -103,7 +104,8 @@ async def ours(urls: Sequence[str], size: int, requests: int) -> Cost:
         app = log.new_app(GROUP, Path(name))
         directory = Directory(log)
         app.task(lambda: directory.run(log))
-        add_delivery(app, log, Courier(log, directory, sender, scene.sealer, utc_now, Backoff()), utc_now)
+        attempts = Attempts(log, directory, sender, scene.sealer, utc_now, Backoff())
+        add_delivery(app, log, Courier(attempts), utc_now)
 
         async def done() -> int:
             return sum((await log.end_offsets(DELIVERIES.name)).values())

@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
+from agents.attempts import Attempts
 from agents.consent import States, take
 from agents.consuming import or_crash
 from agents.deadlines import Deadlines
@@ -257,7 +258,8 @@ class OneLane:
             stream.put,
             lambda message: directory.take([message], message.offset + 1) if message.topic == PARTNERS.name else None,
         ]
-        courier = Courier(self.log, directory, self.endpoint, self._sealer, self.clock, Backoff())
+        attempts = Attempts(self.log, directory, self.endpoint, self._sealer, self.clock, Backoff())
+        courier = Courier(attempts)
         commits = dict(self.log.committed)
         start = commits[LANE].offset if LANE in commits else 0
         ends = await self.log.end_offsets(NOTICES.name)

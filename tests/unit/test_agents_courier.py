@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import consuming
+from agents.attempts import Attempts
 from agents.delivery import Alone, Courier
 from agents.directory import Directory
 from agents.parcels import Batch
@@ -69,7 +70,8 @@ class Scene:
         self.clock = FakeClock()
         self.sealer = Sealer(Fernet.generate_key().decode())
         self.secret = signing.new_secret()
-        self.courier = Courier(self.log, self.directory, self.sender, self.sealer, self.clock, backoff)
+        attempts = Attempts(self.log, self.directory, self.sender, self.sealer, self.clock, backoff)
+        self.courier = Courier(attempts)
 
     async def announce(self, **changes: Any) -> None:
         secrets = (sealed(self.sealer, self.secret),)

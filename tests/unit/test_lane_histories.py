@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from agents.attempts import Attempts
 from agents.delivery import Courier
 from agents.directory import Directory
 from agents.faults import Fault
@@ -362,7 +363,7 @@ async def work(world: World, life: Life, sealer: Sealer) -> None:
     for at in world.lane[world.commit.offset :]:
         stream.queue.put_nowait(Event(at))
     backoff = Backoff(base=1.0, cap=600.0)
-    courier = Courier(desk, world.directory, Endpoint(world, life), sealer, world.now, backoff)
+    courier = Courier(Attempts(desk, world.directory, Endpoint(world, life), sealer, world.now, backoff))
     lane = Lane(app, stream, desk, world.now, courier, {LANE: world.commit}, {LANE: len(world.lane)})  # type: ignore[arg-type]
     try:
         while True:
