@@ -144,14 +144,12 @@ class Attempts:
     async def _out_of_order(self, partner: Partner, reason: str, in_vain: int) -> None:
         """Something is wrong on our side, so this was no attempt at all: nothing is told of the partner."""
         log.debug("an attempt at partner %s came to nothing: %s", partner.id, reason)
-        channel = self.channel(partner.id)
-        channel.breaker.abandoned()
-        channel.move()
+        self._abandon(partner)
         delay = min(self.backoff.delay(in_vain, random.random()), _MOST_OUT_OF_ORDER)  # noqa: S311
         await self.wait(partner, monotonic() + delay)
 
     def answered(self, tried: Tried) -> None:
-        """The partner's endpoint is there: whoever waits for that may go on."""
+        """The partner's endpoint answered: lanes that wait for that may go on."""
         channel = self.channel(tried.partner.id)
         channel.breaker.answered()
         channel.move()
@@ -178,10 +176,13 @@ class Attempts:
 
     def disregarded(self, tried: Tried) -> None:
         """It failed for a notice that is at fault itself, and says nothing of the partner."""
-        channel = self.channel(tried.partner.id)
+        self._abandon(tried.partner)
+        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None)
+
+    def _abandon(self, partner: Partner) -> None:
+        channel = self.channel(partner.id)
         channel.breaker.abandoned()
         channel.move()
-        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None)
 
     async def wait(self, partner: Partner, deadline: float, news: News | None = None) -> bool:
         """Wait until then. False, and at once, if the partner has changed meanwhile, or somebody asked for it to be

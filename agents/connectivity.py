@@ -42,7 +42,7 @@ class _Seen:
 
 @dataclass(slots=True)
 class Connectivity:
-    """Told of the end of each attempt, whoever it went to, it says whose fault that was.
+    """Is told how each attempt at any partner ended, and says whose fault a failure was.
 
     >>> connectivity = Connectivity()
     >>> ours = connectivity.ended("acme", answer, loop.time())

@@ -58,9 +58,8 @@ async def consume(app: Any, stream: Any, most: int, handle: Callable[[Sequence[A
 
 
 async def or_crash(app: Any, message: Any, work: Awaitable[None]) -> None:
-    """Handle what begins with a message. What was read before its partition was assigned anew is left to whoever reads
-    it again. An error that nobody expected stops the whole service; a restart takes
-    up again what could not be handled.
+    """Handle what begins with a message. What was read before its partition was assigned anew is dropped, and comes
+    again. An error that nobody expected stops the whole service; a restart takes up again what could not be handled.
 
     This does not return then, nor raise, until the app has stopped: Faust would start another actor, which goes on
     with the next event, and a commit would cover both.

@@ -80,39 +80,21 @@ def failed(parcel: Parcel, answer: Answer, attempt: int, now: datetime, again: d
 
 def parked(parcel: Parcel, answer: Answer, failing: Failing, now: datetime, retry_at: datetime) -> Record:
     """The lane goes on without the parcel's one notice, which is issued again from `retry_at` on."""
-    (notice,) = parcel.notices
-    data = NoticeParked(
-        partner=parcel.batch.partner,
-        lane=parcel.batch.lane,
-        offset=parcel.first,
-        notice_id=notice.id,
-        subject=notice.subject,
-        status_code=answer.attempt.status,
-        detail=_error(answer),
-        failing=failing,
-        parked_at=now,
-        retry_at=retry_at,
-    )
-    # Issued again, it may be parked again, at another place.
-    identity = ids.derive("parked", notice.id, str(data.lane), str(data.offset))
-    return record(UNDELIVERABLE.name, Envelope(identity, now, data))
+    status = answer.attempt.status
+    data = NoticeParked(**_alone(parcel, answer), status_code=status, failing=failing, parked_at=now, retry_at=retry_at)
+    return _not_taken("parked", data, now)
 
 
 def undeliverable(parcel: Parcel, answer: Answer, now: datetime) -> Record:
     """The partner refused the parcel's one notice."""
-    (notice,) = parcel.notices
-    data = NoticeUndeliverable(
-        partner=parcel.batch.partner,
-        lane=parcel.batch.lane,
-        offset=parcel.first,
-        notice_id=notice.id,
-        subject=notice.subject,
-        status_code=answer.attempt.status or 0,
-        detail=_error(answer),
-        refused_at=now,
-    )
-    # Issued again, it may be refused again, at another place.
-    identity = ids.derive("undeliverable", notice.id, str(data.lane), str(data.offset))
+    status = answer.attempt.status or 0
+    data = NoticeUndeliverable(**_alone(parcel, answer), status_code=status, refused_at=now)
+    return _not_taken("undeliverable", data, now)
+
+
+def _not_taken(kind: str, data: NoticeParked | NoticeUndeliverable, now: datetime) -> Record:
+    # Issued again, it may not be taken again, at another place.
+    identity = ids.derive(kind, data.notice_id, str(data.lane), str(data.offset))
     return record(UNDELIVERABLE.name, Envelope(identity, now, data))
 
 
@@ -187,6 +169,19 @@ def discreet(words: str, parcel: Parcel) -> str:
         if len(bare) >= _SHORTEST_ID:
             words = words.replace(bare, "[subject]")
     return words
+
+
+def _alone(parcel: Parcel, answer: Answer) -> dict[str, Any]:
+    """Which notice it was that was sent alone, where it stands, and the partner's words."""
+    (notice,) = parcel.notices
+    return {
+        "partner": parcel.batch.partner,
+        "lane": parcel.batch.lane,
+        "offset": parcel.first,
+        "notice_id": notice.id,
+        "subject": notice.subject,
+        "detail": _error(answer),
+    }
 
 
 def _common(parcel: Parcel, answer: Answer, attempt: int) -> dict[str, Any]:
