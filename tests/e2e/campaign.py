@@ -259,8 +259,8 @@ def _partner(
     for (partner, toggle, identity), status in statuses.items():
         if partner == name and status == "completed" and identity not in mine.taken:
             found.fault("completed and never taken", f"{name}: {toggle}")
-        # An answer that a kill has lost was never known. What came once more shows that, and its number is bounded
-        # below; of it, the user may take back what the partner did not take again.
+        # An answer that a kill has lost was never known. What came once more shows that, and `outcome` bounds how much
+        # does; of it, the user may take back what the partner did not take again.
         answered = mine.answered.get(identity)
         if partner == name and status == "cancelled" and answered is not None and not answered.forgotten:
             story = "; ".join(mine.story(users.chosen[toggle].about))
