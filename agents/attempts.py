@@ -17,6 +17,7 @@ from agents.consuming import append_until_durable
 from agents.directory import Directory
 from agents.judging import AttemptVerdict, judge
 from agents.parcels import Parcel
+from agents.reply_budget import ReplyBudget, Reservation, reply_cap
 from agents.retrying import Attempt, Backoff, next_delay
 from agents.tracing import attempt
 from agents.webhooks import Answer, Payload, Sender
@@ -84,6 +85,7 @@ class Attempts:
         backoff: Backoff,
         tracing: Tracing = OFF,
         connectivity: Connectivity | None = None,
+        budget: ReplyBudget | None = None,
     ) -> None:
         self._appender = appender
         self.directory = directory
@@ -94,6 +96,7 @@ class Attempts:
         self._tracing = tracing
         #: Shared by all lanes of the process.
         self.connectivity = connectivity or Connectivity()
+        self._budget = budget or ReplyBudget()
         self._channels: dict[str, PartnerChannel] = {}
 
     def channel(self, partner: str) -> PartnerChannel:
@@ -115,13 +118,16 @@ class Attempts:
                 payload = (partner, self._payload(partner, parcel))
                 if len(payload[1].body) > partner.max_body_bytes and parcel.count > 1:
                     return Oversized((parcel.count + 1) // 2)
-            if not await self._may_begin(partner, channel, parcel, urgent=urgent):
+            reservation = await self._may_begin(partner, channel, parcel, urgent=urgent)
+            if reservation is None:
                 continue
-            gone = reversed_(parcel)
-            if gone:
-                return LeftOut(gone)
-            tries = self.directory.tried(partner.id)
-            answer = await self._attempt(partner, channel, parcel, payload[1], number)
+            # Until the reply is read; what it says is a part of it, and goes to the log soon.
+            with reservation:
+                gone = reversed_(parcel)
+                if gone:
+                    return LeftOut(gone)
+                tries = self.directory.tried(partner.id)
+                answer = await self._attempt(partner, channel, parcel, payload[1], number)
             ours = self.connectivity.ended(partner.id, answer, monotonic())
             if ours is not None:
                 in_vain += 1
@@ -248,12 +254,32 @@ class Attempts:
         await append_until_durable(self._appender, records)
         await self.directory.caught_up()
 
-    async def _may_begin(self, partner: Partner, channel: PartnerChannel, parcel: Parcel, *, urgent: bool) -> bool:
-        """Wait until an attempt may begin. False if the partner has changed meanwhile. While this waits as the rate
-        asks, other lanes may begin theirs."""
+    async def _may_begin(
+        self, partner: Partner, channel: PartnerChannel, parcel: Parcel, *, urgent: bool
+    ) -> Reservation | None:
+        """Wait until an attempt may begin, with what its reply may take of the budget. None if the partner has changed
+        meanwhile. While this waits as the rate asks, or for the budget, other lanes may begin theirs."""
         if not (await self._turn(partner, channel, urgent=urgent) and await self._token(partner, channel, parcel)):
-            return False
-        return await self._turn(partner, channel, urgent=urgent)
+            return None
+        while await self._turn(partner, channel, urgent=urgent):
+            reservation = self._budget.ask(partner.id, reply_cap(parcel.count))
+            if reservation.granted.is_set() or await self._granted(partner, channel, reservation, urgent=urgent):
+                return reservation
+        return None
+
+    async def _granted(
+        self, partner: Partner, channel: PartnerChannel, reservation: Reservation, *, urgent: bool
+    ) -> bool:
+        """Wait for the budget. False, and the reservation is ended, if an attempt may not begin any more by then."""
+        may_begin = False
+        try:
+            while not reservation.granted.is_set() and self.directory.get(partner.id) is partner:
+                await _first(None, reservation.granted.wait(), self.directory.changed())
+            may_begin = self.directory.get(partner.id) is partner and self._left(partner, channel, urgent=urgent) == 0
+        finally:
+            if not may_begin:
+                reservation.end()
+        return may_begin
 
     async def _turn(self, partner: Partner, channel: PartnerChannel, *, urgent: bool) -> bool:
         """Wait until other lanes' attempts allow one. False if the partner has changed meanwhile."""
@@ -265,14 +291,18 @@ class Attempts:
             if self.directory.tried(partner.id) != tries:
                 tries = self.directory.tried(partner.id)
                 channel.breaker.tried_now()
-            wait = channel.breaker.wait(monotonic())
-            full = partner.max_in_flight is not None and channel.in_flight >= partner.max_in_flight
-            if wait is None or full:
-                await _first(None, channel.moved.wait(), self.directory.changed())
-            elif wait > 0 and not urgent:
-                await _first(wait, channel.moved.wait(), self.directory.changed())
-            else:
+            wait = self._left(partner, channel, urgent=urgent)
+            if wait == 0:
                 return True
+            await _first(wait, channel.moved.wait(), self.directory.changed())
+
+    def _left(self, partner: Partner, channel: PartnerChannel, *, urgent: bool) -> float | None:
+        """Seconds until other lanes' attempts allow one; None until one of them ends."""
+        wait = channel.breaker.wait(monotonic())
+        full = partner.max_in_flight is not None and channel.in_flight >= partner.max_in_flight
+        if wait is None or full:
+            return None
+        return 0.0 if urgent else wait
 
     async def _token(self, partner: Partner, channel: PartnerChannel, parcel: Parcel) -> bool:
         """Wait as long as the partner's rate asks. False if the partner has changed meanwhile."""
