@@ -36,8 +36,11 @@ def check_url(url: str, *, allow_private: bool, networks: Sequence[Network] = ()
         raise ValueError("url names no host or no port")
     if parts.username is not None or parts.password is not None:
         raise ValueError("url must not hold a user name or password; requests are signed")
-    if parts.fragment:
+    if "#" in url:
         raise ValueError("url must not have a fragment")
+    if not (parts.path + parts.query).isascii():
+        # It is called byte by byte as it stands here, and RFC 3986 knows no others.
+        raise ValueError("url must be ASCII after its host; percent-encode what is not")
     if not _is_a_host(host):
         raise ValueError(f"{host} is neither a host name nor an IP address")
     if not allow_private and not _may_be_dialled(host, networks):
