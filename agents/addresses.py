@@ -24,6 +24,10 @@ class UnsafeAddress(RescindError):
     """A partner's host is, or resolves to, an address that is not public."""
 
 
+class NoAddress(OSError):
+    """A name that exists, and has no address."""
+
+
 class ResolverSilent(socket.gaierror):
     """The resolver answers nobody, whatever it is asked."""
 
@@ -76,7 +80,7 @@ class Resolver(AbstractResolver):
         finally:
             self._pending -= Counter([host])
         if not results:
-            raise OSError(None, "it has no address")
+            raise NoAddress
         for result in results:
             address = address_of(result["host"])
             if address is None or not self._permits(address):

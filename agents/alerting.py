@@ -22,10 +22,14 @@ import aiohttp
 import orjson
 
 from agents.addresses import Resolver
-from agents.connecting import allow_reply, explained, peer, printable, session
+from agents.connecting import allow_reply, peer, session, verbatim
+from agents.fault_words import explained, printable
 from streams.deadlines import Told
 from streams.escalations import Rule
 from streams.settings import SmtpSettings
+
+#: Bytes of an answer; only its status counts.
+_REPLY_CAP = 16 * 1024
 
 
 class Message(NamedTuple):
@@ -72,10 +76,10 @@ class HttpAndMail:
     async def _post(self, url: str, message: Message) -> Outcome:
         peer.set(None)
         body = orjson.dumps({"text": f"{message.title}\n{message.text}"})
-        allow_reply(len(body))
+        allow_reply(_REPLY_CAP)
         headers = {"content-type": "application/json"}
         try:
-            async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._open().post(verbatim(url), data=body, headers=headers, allow_redirects=False) as response:
                 if 200 <= response.status < 300:
                     return Outcome(Told.SENT)
                 return Outcome(Told.FAILED, f"HTTP {response.status}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
+import re
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -18,14 +19,13 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
+from yarl import URL
 
-from agents.addresses import UnsafeAddress
+from agents.response_heads import HEAD_CAP, LINES_CAP, Head, fault, fault_of_body
 
-#: No reply is read further than this; see `allow_reply`.
-REPLY_CAP = 1024 * 1024
-#: Bytes that may come before the headers of the answer are complete, and beside its body.
-_HEAD_CAP = 64 * 1024
-#: Bytes that may come from then on, as they are on the wire, to the request of this task.
+#: Seconds from when a connection is made until it carries no further request, so that a changed DNS record is followed.
+KEPT_FOR = 300.0
+#: Bytes of the body of the answer, unpacked, to the request of this task.
 _reply_cap: ContextVar[int] = ContextVar("reply_cap")
 
 #: Whom the attempt of this task goes to.
@@ -34,12 +34,37 @@ peer: ContextVar[str | None] = ContextVar("peer", default=None)
 dialled: ContextVar[bool] = ContextVar("dialled", default=False)
 
 
-def allow_reply(request: int) -> int:
-    """How many bytes of a reply to a request of so many bytes are read, and no more come in: some for every notice, so
-    that a partner whose every reply is a flood costs not much more than one whose every reply is long."""
-    cap = min(REPLY_CAP, _HEAD_CAP + 2 * request)
+def allow_reply(cap: int) -> None:
+    """Let a body of so many bytes come in to the requests of this task."""
     _reply_cap.set(cap)
-    return cap
+
+
+def wire_cap(cap: int) -> int:
+    """Bytes on the wire that a body of `cap` bytes may take: with the sizes of its chunks, and what follows them."""
+    return HEAD_CAP + 2 * cap
+
+
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>[^/?#\x00-\x20\x7f]*)(?P<target>[\x21\x22\x24-\x7e]*)", re.IGNORECASE
+)
+
+
+@functools.lru_cache(1024)
+def verbatim(url: str) -> URL:
+    """A URL that is called as it is written: its path and its query go out byte by byte. Raises `ValueError`.
+
+    The whole request target stands where a path would; a URL that is taken apart loses an empty query, and one that is
+    quoted anew loses `%7E`, `%2F` and `/../`.
+
+    >>> verbatim("https://p.example/a/../%7e?x=%2F&").raw_path_qs
+    '/a/../%7e?x=%2F&'
+    """
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise ValueError("it is no URL of https:// in printable ASCII without a fragment")
+    base = URL(f"{parts['scheme'].lower()}://{parts['authority']}/")
+    target = parts["target"] if parts["target"].startswith("/") else f"/{parts['target']}"
+    return URL.build(scheme=base.scheme, authority=base.raw_authority, path=target, encoded=True)
 
 
 class Flooded(aiohttp.ClientError):
@@ -56,38 +81,46 @@ class NotHttp(aiohttp.ClientError):
 
 class Connector(aiohttp.TCPConnector):
     """Bounded connections, as many as there are lanes. Notes whom an attempt goes to: a response no longer knows,
-    once it is complete. `tls` says whom to trust; None means whom the system trusts."""
+    once it is complete. `tls` says whom to trust; None means whom the system trusts. `clock` gives seconds and never
+    goes back."""
 
-    def __init__(self, resolver: AbstractResolver, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, resolver: AbstractResolver, tls: ssl.SSLContext | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(
             resolver=resolver, ssl=True if tls is None else tls, limit=0, limit_per_host=0, socket_factory=_new_socket
         )
-        handler: type[ResponseHandler] = _Bounded
-        self._factory = functools.partial(handler, asyncio.get_running_loop())
-        #: Connections that have carried a request.
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+        handler: Callable[[], ResponseHandler] = functools.partial(_Bounded, asyncio.get_running_loop(), clock)
+        self._factory = handler  # type: ignore[assignment]
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         connection = await super().connect(*args, **kwargs)
         name = None if connection.transport is None else connection.transport.get_extra_info("peername")
         peer.set(f"{name[0]}:{name[1]}" if name else None)
-        if connection.protocol is not None:
-            dialled.set(connection.protocol not in self._used)
-            self._used.add(connection.protocol)
+        if isinstance(connection.protocol, _Bounded):
+            dialled.set(not connection.protocol.used)
+            connection.protocol.used = True
         return connection
 
 
 def session(
-    resolver: AbstractResolver, timeout: aiohttp.ClientTimeout, tls: ssl.SSLContext | None = None
+    resolver: AbstractResolver,
+    timeout: aiohttp.ClientTimeout,
+    tls: ssl.SSLContext | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> aiohttp.ClientSession:
     """Requests by such connections: without a proxy from the environment, without cookies, and what is compressed stays
     so."""
     return aiohttp.ClientSession(
-        connector=Connector(resolver, tls),
+        connector=Connector(resolver, tls, clock),
         timeout=timeout,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        # What a head may hold is judged as a whole, by `Head`; what follows a body is not.
+        max_line_size=HEAD_CAP,
+        max_field_size=HEAD_CAP,
+        max_headers=2 * LINES_CAP,
     )
 
 
@@ -109,104 +142,100 @@ class _Bounded(ResponseHandler):
     """Parses what belongs to an answer and no more. The client by itself reads, as fast as it comes and before
     anybody else's turn, 1xx answers without end and chunks that are all extension."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         super().__init__(loop)
-        self._left, self._then = _HEAD_CAP, 0
+        self._clock = clock
+        self._expires_at = clock() + KEPT_FOR
+        #: Has it carried a request?
+        self.used = False
+        self._head = Head()
+        #: Bytes that may come: heads that announce another one, and then of the body, as it is on the wire.
+        self._left, self._then = HEAD_CAP, 0
         self._reply: StreamReader | None = None
+        #: Does it say where its body ends? If not, that is where the connection does.
+        self._has_end = False
 
     def set_response_params(self, **params: Any) -> None:
         """A request begins."""
-        self._left, self._then = _HEAD_CAP, _HEAD_CAP + _reply_cap.get()
+        self._head = Head()
+        self._left, self._then = HEAD_CAP, wire_cap(_reply_cap.get())
         self._reply = None
         super().set_response_params(**params)
 
+    def is_connected(self) -> bool:
+        """Can it carry another request? One that is under way is not disturbed."""
+        return super().is_connected() and self._clock() < self._expires_at
+
+    @property
+    def should_close(self) -> bool:
+        """Is it closed as its request ends?"""
+        return super().should_close or self._clock() >= self._expires_at
+
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         message, body = data
-        if self._reply is None and message.code >= 200:
+        if self._reply is None and not 100 <= message.code < 200:
             self._reply, self._left = body, self._then
+            self._has_end = bool(message.chunked) or "content-length" in message.headers
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
         start = 0
-        while self.transport is not None:
+        while self.transport is not None and self._exception is None:
             if start < len(data) and self._reply is not None and self._reply.is_eof():
                 # Nobody asked: it must not pass for the answer to the next request.
                 self.abort()
                 return
-            end = min(self._end_of_head(data, start), start + self._left)
-            self._left -= end - start
-            super().data_received(data[start:end])
-            start = end
+            start = self._take_head(data, start) if self._reply is None else self._take_body(data, start)
             if start == len(data):
                 return
-            if not self._left:
-                self._give_up()
 
-    def _end_of_head(self, data: bytes, start: int) -> int:
+    def _take_head(self, data: bytes, start: int) -> int:
         """Heads go in one by one: where a body should not be (of a 204, say, or beyond its length), the parser would
         forget about the answer over what comes after it."""
-        found = -1 if self._reply is not None else data.find(b"\r\n\r\n", start)
-        return len(data) if found < 0 else found + 4
+        end = self._head.take(data, start)
+        why = self._head.fault()
+        if why is not None:
+            self._give_up(NotHttp(why))
+            return end
+        super().data_received(data[start:end])
+        if self._head.complete and self._reply is None and self._exception is None:
+            self._left -= len(self._head.data)
+            self._head = Head()
+            if self._left <= 0:
+                self._give_up(Flooded("the partner sends without end"))
+        return end
+
+    def _take_body(self, data: bytes, start: int) -> int:
+        end = min(len(data), start + self._left)
+        self._left -= end - start
+        super().data_received(data[start:end])
+        if end < len(data) and not self._left:
+            self._give_up(Flooded("the partner sends without end"))
+        return end
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        reading = self._reply is not None and self._has_end and not self._reply.is_eof()
+        if reading and isinstance(exc, OSError):
+            # The client would say that the body is too short, and not why.
+            lost = aiohttp.ClientOSError(*exc.args)
+            lost.__cause__ = exc
+            self.set_exception(lost)
+            self._payload = None
+        super().connection_lost(exc)
 
     def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
-        """Whoever reads the body must know too, and not wait for the rest of it."""
+        """Who reads the body must know too, and not wait for the rest of it."""
+        if isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
+            # A write found the connection closing. Why it closes, `connection_lost` has told or is about to tell.
+            return
+        if isinstance(exc, HttpProcessingError):
+            exc = NotHttp(fault(bytes(self._head.data)) if self._reply is None else fault_of_body(exc.message))
+        if exc.__cause__ is None and args and isinstance(args[0], OSError):
+            exc.__cause__ = args[0]
         super().set_exception(exc, *args, **kwargs)
         if self._reply is not None and not self._reply.is_eof() and self._reply.exception() is None:
-            text = exc.message if isinstance(exc, HttpProcessingError) else str(exc)
-            self._reply.set_exception(exc if isinstance(exc, aiohttp.ClientError) else NotHttp(text))
+            self._reply.set_exception(exc)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: aiohttp.ClientError) -> None:
         self.abort()
-        self.set_exception(Flooded("the partner sends without end"))
-
-
-def explained(error: Exception) -> str:
-    """Why there was no answer, in words for an operator, not for whoever knows the HTTP library."""
-    # Subclasses before what they derive from.
-    match error:
-        case TimeoutError():
-            text = "no complete answer in time" if peer.get() else "no connection in time"
-        case aiohttp.ClientConnectorDNSError():
-            text = f"the host name cannot be resolved: {_reason(error.os_error)}"
-        case aiohttp.ClientConnectorCertificateError():
-            text = f"TLS: the certificate is not valid: {_reason(error.certificate_error)}"
-        case aiohttp.ClientConnectorSSLError():
-            text = f"TLS: {_reason(error.os_error)}"
-        case aiohttp.ClientConnectorError():
-            text = f"cannot connect: {_reason(error.os_error)}"
-        case aiohttp.ServerDisconnectedError():
-            text = "the connection was closed before there was an answer"
-        case aiohttp.ClientResponseError(message=why) | NotHttp(message=why):
-            first, *_ = why.strip().splitlines() or ["no status line"]
-            text = f"the answer is not HTTP: {first.rstrip(':')}"
-        case aiohttp.ClientPayloadError():
-            text = "the answer ended before it was complete"
-        case OSError():
-            text = f"the connection broke: {_reason(error)}"
-        case MemoryError():
-            text = "no memory is left"
-        case UnsafeAddress() | Flooded():
-            text = str(error)
-        case _:
-            text = f"{type(error).__name__}: {error}"
-    return printable(text[:1000])
-
-
-def printable(text: str) -> str:
-    """What a partner said, on one line, and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return error.verify_message
-        case ssl.SSLError(reason=str(reason)):
-            return reason.replace("_", " ").lower()
-        case OSError(errno=int(number)) if number > 0:
-            # Others' texts for it hold their own thoughts; the resolver has numbers of its own, below zero.
-            return os.strerror(number)
-        case OSError(strerror=str(text)):
-            return text
-        case _:
-            return str(error)
+        self.set_exception(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from enum import StrEnum
 
@@ -41,7 +42,15 @@ def fault_of(error: Exception) -> Fault:
         case aiohttp.ClientConnectorError():
             return Fault.CONNECT
         case _:
-            return Fault.BROKEN
+            # By TLS 1.3 a partner that requires a client certificate says so after the handshake.
+            return Fault.BROKEN if tls_error(error) is None else Fault.TLS
+
+
+def tls_error(error: BaseException) -> ssl.SSLError | None:
+    """How TLS failed, if it was that."""
+    # The client's own classes derive from it, too, and know nothing.
+    found = (each for each in _chain(error) if not isinstance(each, aiohttp.ClientConnectorError))
+    return next((each for each in found if isinstance(each, ssl.SSLError)), None)
 
 
 NO_DESCRIPTOR = "this host has no file descriptors left"

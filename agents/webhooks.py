@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gzip
 import logging
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
@@ -26,11 +28,13 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from yarl import URL
 
 from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
-from agents.connecting import Flooded, allow_reply, dialled, explained, peer, printable, session
+from agents.connecting import allow_reply, dialled, peer, session, verbatim
+from agents.fault_words import explained, printable
 from agents.faults import NO_RESOLVER, fault_of, own_fault
+from agents.reply_bodies import Body, read_body
+from agents.reply_budget import reply_cap
 from agents.retrying import Attempt
 from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
@@ -47,9 +51,11 @@ log = logging.getLogger(__name__)
 NOTICE_TYPE = "io.rescind.notice"
 #: Items of a reply that are read: each notice of the largest request may have one for each status.
 ITEMS_CAP = 4 * 1000
+#: Bytes of a reply that is parsed at once; and of one that took nothing, which people read.
+_PARSED_AT_ONCE, _WORDS_CAP = 64 * 1024, 32 * 1024
 #: Characters of a detail, as `streams.events.Acknowledged` takes it.
 DETAIL_CAP = 1000
-_USER_AGENT = "Rescind/0.1"
+_HEADERS = {"user-agent": "Rescind/0.1", "accept-encoding": "identity"}
 
 
 def _cut(text: Any) -> Any:
@@ -110,7 +116,8 @@ _REPLY_ITEM = TypeAdapter(ReplyItem)
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one attempt. `address` is whom it went to, if it came that far, and `dialled` whether that was by a
-    connection of its own; `reply` is the answer's body."""
+    connection of its own. `reply` is the answer's body, unpacked. Of a 2xx it is the whole, unless `unread` says in
+    words why that could not be read: then it is the beginning."""
 
     attempt: Attempt
     duration_ms: float
@@ -118,16 +125,18 @@ class Answer:
     address: str | None = None
     reply: bytes = b""
     dialled: bool = False
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A request's body and what it is."""
+    """A request's body and what it is. How long a reply to it may be follows from how many `notices` it holds."""
 
     body: bytes
     media_type: str
     gzip: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    notices: int = 1
 
 
 class Sender(Protocol):
@@ -219,7 +228,8 @@ class HttpSender:
 
     `timeout` is how many seconds an attempt may take in all. A third of it is enough to connect, and two thirds
     without a byte are too many. `allow_private` lets partners have http:// and any address; otherwise the address is
-    public or in one of the `networks`. `tls` says whom to trust; None means whom the system trusts.
+    public or in one of the `networks`. `tls` says whom to trust; None means whom the system trusts. By the `clock`, in
+    seconds, connections grow old.
     """
 
     def __init__(
@@ -230,24 +240,28 @@ class HttpSender:
         networks: Sequence[Network] = (),
         tls: ssl.SSLContext | None = None,
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 3, sock_read=timeout * 2 / 3)
         self._allow_private = allow_private
         self._tls = tls
+        self._clock = clock
         self._permits = _anything if allow_private else functools.partial(may_be_dialled, networks=networks)
         self._resolver = Resolver(self._permits, getaddrinfo, timeout / 3)
         self._session: aiohttp.ClientSession | None = None
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="replies")
 
     async def close(self) -> None:
+        self._parser.shutdown(wait=False, cancel_futures=True)
         if self._session is not None:
             await self._session.close()
         await self._resolver.close()
 
     def payload(self, notices: Sequence[WrittenNotice], *, single: bool, gzip: bool) -> Payload:
-        return Payload(*body_of(notices, single=single), gzip)
+        return Payload(*body_of(notices, single=single), gzip, notices=len(notices))
 
     async def send(self, url: str, secrets: Sequence[str], webhook_id: str, payload: Payload, now: datetime) -> Answer:
-        headers = {"content-type": payload.media_type, "user-agent": _USER_AGENT, **payload.headers}
+        headers = _HEADERS | {"content-type": payload.media_type, **payload.headers}
         body = payload.body
         try:
             if payload.gzip:
@@ -260,46 +274,53 @@ class HttpSender:
         except MemoryError as error:
             return Answer(Attempt(None, explained(error), ours=own_fault(error)), 0.0)
         started = time.perf_counter()
-        attempt, reply, address = await self._post(url, headers, body)
+        attempt, read, address = await self._post(url, headers, body, payload.notices)
         duration_ms = (time.perf_counter() - started) * 1000
-        items = parse_reply(reply) if attempt.accepted else ()
-        return Answer(attempt, duration_ms, items, address, reply, dialled.get())
+        items: tuple[ReplyItem, ...] = ()
+        if attempt.accepted and read.unread is None:
+            items = await self._parsed(read.content)
+        return Answer(attempt, duration_ms, items, address, read.content, dialled.get(), read.unread)
 
-    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Attempt, bytes, str | None]:
+    async def _post(
+        self, url: str, headers: dict[str, str], body: bytes, notices: int
+    ) -> tuple[Attempt, Body, str | None]:
         peer.set(None)
         dialled.set(False)
-        cap = allow_reply(len(body))
+        cap = reply_cap(notices)
+        allow_reply(cap)
         try:
+            target = verbatim(url)
             if not self._allow_private:
-                check(URL(url), self._permits)
-            async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
-                reply = await self._read(response, cap)
-                error = None if 200 <= response.status < 300 else _words(response, reply)
-                return Attempt(response.status, error, response.headers.get("retry-after")), reply, peer.get()
+                check(target, self._permits)
+            async with self._open().post(target, data=body, headers=headers, allow_redirects=False) as response:
+                if 200 <= response.status < 300:
+                    return Attempt(response.status), await read_body(response, cap, notices), peer.get()
+                read = await read_body(response, _WORDS_CAP)
+                error = _words(response, read)
+                attempt = Attempt(response.status, error, response.headers.get("retry-after"))
+                return attempt, replace(read, unread=None), peer.get()
         except Exception as error:  # noqa: BLE001 - what a partner provokes in the client is its own failed attempt
-            return self._failed(error, url), b"", peer.get()
+            return self._failed(error, url), Body(), peer.get()
+
+    async def _parsed(self, reply: bytes) -> tuple[ReplyItem, ...]:
+        # A long one takes its time, and many times its size of memory: one at a time.
+        with contextlib.suppress(RuntimeError):  # this host lets no further thread start
+            if len(reply) > _PARSED_AT_ONCE:
+                return await asyncio.get_running_loop().run_in_executor(self._parser, parse_reply, reply)
+        return parse_reply(reply)
 
     def _failed(self, error: Exception, url: str) -> Attempt:
         waited = isinstance(error, TimeoutError) and peer.get() is None
-        silent = waited and self._resolver.silent_about(URL(url).raw_host or "")
+        silent = waited and self._resolver.silent_about(verbatim(url).raw_host or "")
         ours = NO_RESOLVER if silent else own_fault(error)
         known = isinstance(error, aiohttp.ClientError | UnsafeAddress | OSError | ValueError)
         if not known and ours is None:
             log.error("an attempt failed in a way that nobody expected", exc_info=error)
         return Attempt(None, explained(error), fault=fault_of(error) if known else None, ours=ours)
 
-    async def _read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
-        try:
-            return await response.content.readexactly(most)
-        except asyncio.IncompleteReadError as short:
-            return short.partial
-        except Flooded:
-            # The answer is its status; what it says beyond, nobody can read to its end.
-            return b""
-
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = session(self._resolver, self._timeout, self._tls)
+            self._session = session(self._resolver, self._timeout, self._tls, self._clock)
         return self._session
 
 
@@ -307,10 +328,12 @@ def _anything(address: Address) -> bool:
     return True
 
 
-def _words(response: aiohttp.ClientResponse, reply: bytes) -> str:
+def _words(response: aiohttp.ClientResponse, read: Body) -> str:
     """What an operator reads of an answer that took nothing."""
     location = response.headers.get("location")
     if 300 <= response.status < 400 and location is not None:
         return f"HTTP {response.status}: redirects are not followed; to {printable(location[:200])}"
-    text = printable(reply[:500].decode("utf-8", "replace"))
+    if read.packed:
+        return f"HTTP {response.status}, in words that are {read.unread}"
+    text = printable(read.content[:500].decode("utf-8", "replace"))
     return f"HTTP {response.status}: {text}" if text else f"HTTP {response.status}"

@@ -37,7 +37,7 @@ async def test_shows_live_that_a_partner_does_not_answer(page: Page, service: Se
     await row.locator(".state", has_text="STOP").wait_for(timeout=60_000)
     assert await row.get_by_role("link").inner_text() == "<b>Nobody</b> & Co"
     assert await row.locator("[data-label=Open]").inner_text() == "1"
-    assert "cannot connect: Connection refused" in await row.locator("[data-label=Delivery]").inner_text()
+    assert "cannot connect: the connection was refused" in await row.locator("[data-label=Delivery]").inner_text()
     await row.get_by_role("link").click()
     await page.get_by_role("button", name="Send test").click()
     await page.get_by_role("dialog").get_by_role("button", name="Send test").click()

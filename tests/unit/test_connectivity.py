@@ -16,7 +16,7 @@ from rescind.running.apps import readiness
 
 OK = Answer(Attempt(200), 1.0)
 BUSY = Answer(Attempt(503, "HTTP 503"), 1.0)
-REFUSED = Answer(Attempt(None, "cannot connect: Connection refused", fault=Fault.CONNECT), 1.0)
+REFUSED = Answer(Attempt(None, "cannot connect: the connection was refused", fault=Fault.CONNECT), 1.0)
 UNKNOWN = Answer(Attempt(None, "the host name cannot be resolved", fault=Fault.DNS), 1.0)
 UNTRUSTED = Answer(Attempt(None, "TLS: the certificate is not valid", fault=Fault.TLS), 1.0)
 UNREACHED = Answer(Attempt(None, "no connection in time", fault=Fault.TIMEOUT), 1.0)

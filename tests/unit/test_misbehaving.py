@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import pytest
 
 from agents import reports
-from agents.connecting import REPLY_CAP
 from agents.judging import judge
 from agents.parcels import Batch
+from agents.reply_budget import reply_cap
 from agents.retrying import Backoff, next_delay
 from agents.webhooks import ITEMS_CAP, Answer, HttpSender, parse_reply
 from streams import signing
@@ -93,7 +93,7 @@ async def test_names_that_take_long_hold_up_no_other_name() -> None:
 
 @pytest.mark.parametrize("item", [b"1,", b"{},", b'{"id":"n0","status":"received"},'])
 def test_a_reply_of_many_items_takes_no_time_from_others(item: bytes) -> None:
-    body = b'{"results": [' + item * (REPLY_CAP // len(item)) + b"1]}"
+    body = b'{"results": [' + item * (reply_cap(50) // len(item)) + b"1]}"
     began = time.process_time()
     assert len(parse_reply(body)) <= ITEMS_CAP
     assert time.process_time() - began < 0.4

@@ -1,0 +1,89 @@
+"""Reads the body of an answer: unpacked, whole or to a cap, and in no case at the cost of other partners' time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from agents.connecting import Flooded, wire_cap
+from agents.content_coding import STEP, Undecodable, Unpacker, codings, end, unpack
+
+#: Bytes that are unpacked before others have their turn; and what a step counts for at least.
+_TURN, _LEAST = 256 * 1024, 1024
+#: Bytes that are kept of a body that is not read whole: people look at them.
+KEPT = 4 * 1024
+#: Objects and lists in a reply, about: each takes a hundred times its two bytes once it is parsed, and nobody else has
+#: a turn while that goes on.
+CONTAINERS_CAP = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What was read of a body, and in words why it is not the whole. `packed` tells that it is as it came, by a coding
+    that nobody here knows."""
+
+    content: bytes = b""
+    unread: str | None = None
+    packed: bool = False
+
+
+async def read_body(response: aiohttp.ClientResponse, cap: int, notices: int = 1) -> Body:
+    """The body if it is no longer than `cap` bytes, unpacked; else its beginning. Raises what the client raises, but
+    not for what the body itself is."""
+    unread: str | None = None
+    try:
+        # The last of them is stopped below, with better words.
+        unpackers = [Unpacker(coding, cap + STEP) for coding in reversed(_codings(response))]
+    except Undecodable as error:
+        unpackers, unread = [], str(error)
+    packed = unread is not None
+    content = bytearray()
+    try:
+        await _collect(response, unpackers, cap, content)
+    except Undecodable as error:
+        unread = unread or str(error)
+    except _Excess as error:
+        unread = unread or f"{error}, the most for {_notices(notices)}"
+    except Flooded:
+        unread = unread or f"longer than {wire_cap(cap):,} bytes on its way, the most for {_notices(notices)}"
+    return Body(bytes(content if unread is None else content[:KEPT]), unread, packed)
+
+
+class _Excess(Exception):
+    """A body is more than is read. Its text says by what, in words."""
+
+
+async def _collect(
+    response: aiohttp.ClientResponse, unpackers: Sequence[Unpacker], cap: int, content: bytearray
+) -> None:
+    """Read to the end. Raises `_Excess` where there is more, after that."""
+    done = containers = 0
+    async for data in response.content.iter_any():
+        for out in unpack(unpackers, data):
+            content += out
+            containers += out.count(b"{") + out.count(b"[")
+            if len(content) > cap:
+                raise _Excess(f"longer than {cap:,} bytes")
+            if containers > CONTAINERS_CAP:
+                raise _Excess(f"of more than {CONTAINERS_CAP:,} objects and lists")
+            done += max(len(out), _LEAST)
+            if done >= _TURN:
+                done = 0
+                await asyncio.sleep(0)
+    for out in end(unpackers):
+        content += out
+    if len(content) > cap:
+        raise _Excess(f"longer than {cap:,} bytes")
+
+
+def _codings(response: aiohttp.ClientResponse) -> tuple[str, ...]:
+    """Transfer codings are applied after content codings. Of them, the client takes off `chunked` alone."""
+    headers = response.headers
+    return codings([*headers.getall("content-encoding", ()), *headers.getall("transfer-encoding", ())])
+
+
+def _notices(count: int) -> str:
+    return "1 notice" if count == 1 else f"{count:,} notices"
