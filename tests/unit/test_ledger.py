@@ -739,9 +739,10 @@ def test_verdicts(current: Progress, said: Progress, verdict: Verdict) -> None:
 def test_an_outcome_of_something_else_completes_nothing(action: Action, outcome: Outcome) -> None:
     either = {Outcome.NOT_FOUND, Outcome.ALREADY_DELETED}
     fitting = either | ({Outcome.RESUMED} if action is Action.RESUME else {Outcome.DELETED, Outcome.SUPPRESSED})
+    other = Verdict.NOT_UNDERSTOOD if outcome is Outcome.UNKNOWN else Verdict.UNFIT
     verdict = judge(P(), P(R.COMPLETED, outcome), owner=True, action=action)
     stays = action is Action.ERASE and outcome is Outcome.SUPPRESSED
-    assert verdict is (Verdict.SUPPRESSED if stays else Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
+    assert verdict is (Verdict.SUPPRESSED if stays else Verdict.APPLIED if outcome in fitting else other)
 
 
 def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> None:
