@@ -43,7 +43,7 @@ from gateway import (
 from gateway.behind import LedgerBehind
 from gateway.context import Context
 from gateway.counting import Counting
-from gateway.limits import BodyLimit, WholePath
+from gateway.limits import BodyLimit, TrailingSlash, WholePath
 from gateway.live import Live
 from gateway.metrics import registry_for
 from gateway.problems import install
@@ -82,6 +82,7 @@ def create_app(context: Context) -> FastAPI:
 
     app.add_middleware(BodyLimit, most=context.settings.max_body_bytes)
     app.add_middleware(WholePath)
+    app.add_middleware(TrailingSlash)  # first, so that the path that it leaves is seen
     app.add_middleware(Counting, requests=requests)
     if context.tracing.enabled:
         app.add_middleware(Traced, tracing=context.tracing)
