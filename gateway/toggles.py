@@ -59,9 +59,12 @@ _EXAMPLE = [
 )
 async def post_toggles(request: Request, key: PlatformOrOperator) -> Accepted:
     """One toggle, or a list of up to 1,000, all or nothing. The same id again is accepted and changes
-    nothing, so a request whose answer was lost is simply repeated. CloudEvents are taken too, one or a batch."""
+    nothing, so a request whose answer was lost is simply repeated. CloudEvents are taken too, one or a batch,
+    which may be empty."""
     context = context_of(request)
     body, media_type = await read_json(request)
+    if media_type == _BATCH and body == []:
+        return Accepted(accepted=0, ids=[])  # valid by the JSON format of CloudEvents 1.0.2, section 4
     latest = context.clock() + timedelta(seconds=context.settings.max_clock_skew)
     parse = _from_event if "cloudevents" in media_type else _from_object
     toggles = parse_each(items_of(body, "toggles"), lambda item: _not_later(parse(item), latest), "toggles")

@@ -171,8 +171,18 @@ class Client:
         return page
 
     def acknowledge(self, acknowledgements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Up to 1,000; the result of each, in order."""
-        return self._objects("POST", "/v1/acknowledgements", "results", list(acknowledgements))
+        """Acknowledge up to 1,000 notices. What becomes of each is in its place: `notice_id`, `result`, `detail`. One
+        that makes no sense is `invalid` and keeps out no other. Raises `ApiError` with status 422 if nothing was
+        recorded; its `errors` say why, by `index`.
+
+            for said, became in zip(acknowledgements, client.acknowledge(acknowledgements)):
+                if became["detail"] is not None:
+                    log.warning("%s: %s, %s", said["notice_id"], became["result"], became["detail"])
+        """
+        results = self._objects("POST", "/v1/acknowledgements", "results", list(acknowledgements))
+        if len(results) != len(acknowledgements):
+            raise self._stranger(f"not {len(acknowledgements)} results")
+        return results
 
     def lag(self, window: str | None = None) -> dict[str, Any]:
         """`partners`, each with its lag over a window (1h, 24h, 7d, 30d), and for operators `totals`."""
@@ -219,8 +229,8 @@ class Client:
     def _asking(self) -> Iterator[None]:
         try:
             yield
-        except UnicodeError as error:
-            # A lone surrogate in what was given, or a host name that no DNS can carry.
+        except ValueError as error:
+            # A lone surrogate or NaN in what was given, or a host name that no DNS can carry.
             raise InvalidInput(f"this cannot be sent to {self.url}: {error}") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from None

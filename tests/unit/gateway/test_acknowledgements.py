@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import orjson
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.ack_items import Result
 from gateway.acknowledgements import TAKEN
 from ledger import NoticeStatus
 from streams.events import Acknowledged, Notice, NoticesIssued
@@ -23,7 +26,7 @@ from tests.unit.gateway.harness import NOON, Gateway, at, problem
 URL = "/v1/acknowledgements"
 
 
-def said(number: int = 1, status: str = "completed", **fields: Any) -> dict[str, Any]:
+def said(number: int = 1, status: Any = "completed", **fields: Any) -> dict[str, Any]:
     body = {"notice_id": f"n-acme-{number}", "status": status}
     if status == "completed":
         body["outcome"] = "deleted"
@@ -214,7 +217,7 @@ BAD: list[tuple[str, Any, str, str]] = [
         "expected_by: beyond the years 1 to 9999 in UTC",
     ),
     ("a time without a zone", said(occurred_at="2026-01-01T11:00:00"), "/occurred_at", f"occurred_at: {NO_TIME}"),
-    ("a time before the calendar", said(occurred_at="0001-01-01T00:00:00+14:00"), "/occurred_at", "beyond the years"),
+    ("a time before the calendar", said(occurred_at="0001-01-01T01:00:00+14:00"), "/occurred_at", "beyond the years"),
     ("a time as a number", said(occurred_at=1_767_265_200), "/occurred_at", f"occurred_at: {NO_TIME}"),
     ("null", None, "", NO_OBJECT),
     ("a text", "n-acme-1", "", NO_OBJECT),
@@ -290,6 +293,7 @@ KEPT: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
     ("a vocabulary in capitals", foreign("DRP", "Fulfilled"), {"vocabulary": "drp", "outcome": "deleted"}, None),
     ("words in capitals", said(status="COMPLETED", outcome="ALREADY_DELETED"), {"outcome": "already_deleted"}, None),
     ("a status in camel case", said(status="inProgress"), {"status": "in_progress"}, None),
+    ("a time that was never set", said(expected_by="0001-01-01T00:00:00Z"), {"expected_by": None}, None),
     ("nulls", said(extend=None, amends=None, occurred_at=None, code=None), {"outcome": "deleted"}, None),
     (
         "an unknown reason",
@@ -678,3 +682,10 @@ async def test_more_time_is_asked_for_before_the_deadline(gateway: Gateway) -> N
 @pytest.mark.parametrize("changes", [{"status": "received"}, {"detail": None}, {"detail": " "}, {"extend": "yes"}])
 async def test_more_time_needs_a_reason(gateway: Gateway, changes: dict[str, Any]) -> None:
     problem(await send(gateway, said(1, **MORE | changes)), 422, "not-accepted")
+
+
+def test_every_result_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "acknowledgements.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (yes|no) \|", text, re.MULTILINE)
+    assert {name for name, _ in rows} == set(get_args(Result))
+    assert {name for name, recorded in rows if recorded == "yes"} == TAKEN

@@ -33,14 +33,18 @@ async def test_every_route_serves_with_a_slash_behind_it(gateway: Gateway) -> No
     """Alike: the same status and the same words, but where the last part is a subject, which may end in a slash."""
     paths = {path for path in gateway.app.openapi()["paths"] if path.startswith("/v1/")} - {"/v1/consents/{subject}"}
     assert len(paths) > 30
+    keys = dict.fromkeys(("get", "post", "patch", "put"), gateway.operator)
+    keys["delete"] = gateway.platform  # forbidden, so that there is the same to do the second time
     for path in sorted(paths):
         for method in gateway.app.openapi()["paths"][path]:
             plain, behind = [
-                await gateway.http.request(method, filled(path) + slash, content=b"{", headers=gateway.operator)
+                await gateway.http.request(method, filled(path) + slash, content=b"{", headers=keys[method])
                 for slash in ("", "/")
             ]
-            assert (behind.status_code, behind.json()) == (plain.status_code, plain.json()), (method, path)
-            assert behind.status_code != 404 or "there is nothing at" not in behind.json()["detail"]
+            assert behind.status_code == plain.status_code, (method, path)
+            # What succeeds may have made something new.
+            assert behind.is_success or behind.content == plain.content, (method, path)
+            assert b"there is nothing at" not in behind.content, (method, path)
 
 
 async def test_it_is_counted_as_the_route_that_it_is(gateway: Gateway) -> None:
