@@ -90,11 +90,10 @@ def _deeper(body: Any, levels: int) -> bool:
 
 
 def items_of(body: Any, *names: str) -> list[Any]:
-    """The items of a body: a list, one object, or an object whose only field, one of `names`, is a list. The first name
-    is what they are."""
-    for name in names:
-        if isinstance(body, dict) and set(body) == {name}:
-            body = body[name]
+    """The items of a body: a list, one object, or an object whose only field, one of `names` in any letter case, is a
+    list. The first name is what they are."""
+    if isinstance(body, dict) and len(body) == 1 and next(iter(body)).lower() in names:
+        (body,) = body.values()
     items = body if isinstance(body, list) else [body]
     if not 1 <= len(items) <= MOST:
         raise Problem(422, "invalid", f"a request carries 1 to {MOST} {names[0]}, not {len(items)}")

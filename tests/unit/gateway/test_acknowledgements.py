@@ -87,7 +87,9 @@ async def test_all_of_a_request_are_accepted_in_its_order(gateway: Gateway) -> N
     assert (first.partner, first.subject, first.via, first.occurred_at) == ("acme", "user:3", "api", NOON)
 
 
-@pytest.mark.parametrize("body", [said(), [said()], {"acknowledgements": [said()]}])
+@pytest.mark.parametrize(
+    "body", [said(), [said()], {"acknowledgements": [said()]}, {"results": [said()]}, {"Results": said()}]
+)
 async def test_one_may_come_alone_or_in_a_list(gateway: Gateway, body: Any) -> None:
     assert (await send(gateway, body)).status_code == 202
     assert statuses(gateway, [1]) == ["completed"]
