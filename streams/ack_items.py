@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from streams.events import EVIDENCE_CAP, Vocabulary
+from streams.events import EVIDENCE_CAP
 from streams.json_text import writable
-from streams.variants import in_our_words, our_word
+from streams.variants import in_our_words
 
 #: Characters of a detail and of a code that are kept, as `streams.events.Acknowledged` takes them.
 DETAIL_CAP, CODE_CAP = 1000, 200
@@ -33,14 +33,12 @@ def kept(raw: Mapping[str, Any]) -> Kept:
     >>> kept({"id": "n-1", "status": "COMPLETED", "outcome": "Deleted", "evidence": "yes"}).notes
     ('its evidence is no JSON object and was left out',)
     """
-    item, changes = writable(dict(raw))
-    notes = [*changes]
+    written, changes = writable(dict(raw))
+    item, notes = in_our_words(written), [*changes]
     _text(item, "detail", DETAIL_CAP, notes)
     _text(item, "code", CODE_CAP, notes)
     _evidence(item, notes)
-    if isinstance(vocabulary := item.get("vocabulary"), str):
-        item["vocabulary"] = our_word(Vocabulary, vocabulary) or vocabulary
-    return Kept(in_our_words(item), tuple(notes))
+    return Kept(item, tuple(notes))
 
 
 def _text(item: dict[str, Any], name: str, cap: int, notes: list[str]) -> None:
@@ -60,7 +58,7 @@ def _text(item: dict[str, Any], name: str, cap: int, notes: list[str]) -> None:
 
 def _evidence(item: dict[str, Any], notes: list[str]) -> None:
     evidence = item.pop("evidence", None)
-    if evidence is None:
+    if evidence in (None, "", []):  # PHP writes [] for an object with nothing in it
         return
     if not isinstance(evidence, dict):
         notes.append("its evidence is no JSON object and was left out")

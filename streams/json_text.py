@@ -22,14 +22,17 @@ from streams.errors import InvalidInput
 LEVELS_CAP = 64
 #: Whole numbers that orjson reads and writes. Those beyond, it reads as floats, in silence; the shortest has 19 digits.
 _INTEGERS = range(-(2**63), 2**64)
-_MANY_DIGITS = re.compile(rb"\d{19}")
+_MANY_DIGITS = b"0" * 19
+#: Makes every digit a zero, and a blank of all else: to find them so takes a third of a pattern's time.
+_ZEROS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _LONGEST_INTEGER = len(str(2**64))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_REPLACED = "characters that are no Unicode were replaced"
-_NO_NUMBER = "NaN and infinite numbers were read as null"
-_AS_TEXT = "numbers beyond 64 bits were kept as text"
-_TOO_DEEP = f"what is nested more than {LEVELS_CAP} levels deep was left out"
+#: What `writable` may have changed.
+REPLACED = "characters that are no Unicode were replaced"
+NO_NUMBER = "NaN and infinite numbers were read as null"
+AS_TEXT = "numbers beyond 64 bits were kept as text"
+TOO_DEEP = f"what is nested more than {LEVELS_CAP} levels deep was left out"
 
 
 class _Digits(str):
@@ -62,7 +65,7 @@ def read(body: bytes) -> Any:
     >>> read(b'\\xef\\xbb\\xbf{"rows": NaN}')
     {'rows': nan}
     """
-    if not _MANY_DIGITS.search(body):
+    if _MANY_DIGITS not in body.translate(_ZEROS):
         try:
             return orjson.loads(body)  # ten times as fast, and mostly enough
         except orjson.JSONDecodeError:
@@ -94,24 +97,24 @@ def _written(value: Any, levels: int, changes: dict[str, None]) -> Any:
         return _text(value, changes)
     if isinstance(value, dict | list):
         if not levels:
-            changes[_TOO_DEEP] = None
+            changes[TOO_DEEP] = None
             return None
         if isinstance(value, list):
             return [_written(each, levels - 1, changes) for each in value]
         return {_text(name, changes): _written(each, levels - 1, changes) for name, each in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
-        changes[_NO_NUMBER] = None
+        changes[NO_NUMBER] = None
         return None
     return value
 
 
 def _text(text: str, changes: dict[str, None]) -> str:
     if isinstance(text, _Digits):
-        changes[_AS_TEXT] = None
+        changes[AS_TEXT] = None
         return str(text)
     if text.isascii() or not _SURROGATE.search(text):
         return text
-    changes[_REPLACED] = None
+    changes[REPLACED] = None
     return _SURROGATE.sub("\ufffd", text)
 
 

@@ -64,7 +64,14 @@ def test_a_word_in_any_letter_case_is_ours(written: str, word: AckStatus | None)
         ({"reason": "Legal-Hold"}, {"reason": RefusalReason.LEGAL_HOLD}),
         ({"reason": "backup"}, {"reason": RefusalReason.OTHER, "code": "backup"}),
         ({"reason": "backup", "code": "B7"}, {"reason": RefusalReason.OTHER, "code": "backup (B7)"}),
-        ({"reason": ""}, {"reason": RefusalReason.OTHER}),
+        # What is not set, by Go.
+        ({"reason": "", "outcome": " ", "detail": ""}, {"reason": None, "outcome": None, "detail": None}),
+        ({"reason": "backup", "code": ""}, {"reason": RefusalReason.OTHER, "code": "backup"}),
+        # Fields in the ways of other languages; as we write it counts, if both are there.
+        ({"NoticeId": ID, "Status": "Received"}, {"notice_id": ID, "status": AckStatus.RECEIVED}),
+        ({"ID": ID, "expectedBy": "x", "more": 1}, {"notice_id": ID, "expected_by": "x", "more": 1}),
+        ({"Status": "refused", "status": "Received"}, {"Status": "refused", "status": AckStatus.RECEIVED}),
+        ({"code": 3, "vocabulary": "DROP"}, {"code": 3, "vocabulary": "drop"}),
         ({"status": "done", "detail": "x"}, {"status": "done", "detail": "x"}),
         ({"status": 1, "outcome": [], "reason": {}}, {"status": 1, "outcome": [], "reason": {}}),
     ],
