@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from agents.faults import Fault
+from agents.replies import SILENT, Reply, read
 from agents.retrying import Attempt
 from agents.webhooks import Answer, Payload, Sender
 from gateway import Trial
@@ -70,8 +71,9 @@ class Trials:
         except SealBroken:
             return _trial(webhook_id, "secret", (_SECRET,), Answer(Attempt(None), 0.0))
         answer = await self._sender.send(partner.url, secrets, webhook_id, _payload(partner, webhook_id, now), now)
-        outcome, said = explained(answer, self._timeout)
-        return _trial(webhook_id, outcome, said, answer)
+        reply = read(answer.reply, [webhook_id], answer.unread) if answer.attempt.accepted else SILENT
+        outcome, said = explained(answer, self._timeout, reply)
+        return _trial(webhook_id, outcome, said, answer, reply)
 
 
 def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
@@ -91,7 +93,7 @@ def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
     return Payload(body, kind, partner.gzip)
 
 
-def explained(answer: Answer, timeout: float) -> tuple[str, tuple[str, ...]]:
+def explained(answer: Answer, timeout: float, reply: Reply = SILENT) -> tuple[str, tuple[str, ...]]:
     """What happened in a word, and in sentences; the first says it, the others what it means and what to do."""
     attempt = answer.attempt
     if attempt.ours is not None:
@@ -101,7 +103,7 @@ def explained(answer: Answer, timeout: float) -> tuple[str, tuple[str, ...]]:
         return fault, (f"There was no answer: {attempt.error}.", _NO_ANSWER[fault])
     if attempt.accepted:
         first = f"The partner takes it: HTTP {attempt.status}, after {_time(answer)}."
-        return "accepted", (first, *_slowness(answer, timeout), _reply(answer))
+        return "accepted", (first, *_slowness(answer, timeout), _reply(answer, reply))
     outcome, meaning = _refusal(attempt)
     said = (f"The partner does not take it: {attempt.error}, after {_time(answer)}.", meaning)
     return outcome, (*said, *_slowness(answer, timeout))
@@ -117,15 +119,17 @@ def _refusal(attempt: Attempt) -> tuple[str, str]:
     return outcome, meaning
 
 
-def _reply(answer: Answer) -> str:
-    if answer.items:
-        return f"Its reply acknowledges {len(answer.items)} things; the replies to notices may do so, too."
+def _reply(answer: Answer, reply: Reply) -> str:
+    """What delivery would make of the reply."""
+    if reply.problem is not None:
+        taken = (
+            "acknowledges this event, but not all of it would be kept" if reply.acknowledged else "is not understood"
+        )
+        return f"Its reply {taken}: {reply.problem.reason}"
+    if reply.items:
+        return "Its reply acknowledges this event; the replies to notices may do so, too."
     if not answer.reply:
         return "Its reply is empty, so all of a request counts as received, and acknowledgements come by the API."
-    try:
-        orjson.loads(answer.reply)
-    except orjson.JSONDecodeError:
-        return "Its reply is no JSON; only that it is a 2xx counts."
     return "Its reply holds no acknowledgements, which come by the API then."
 
 
@@ -139,7 +143,7 @@ def _time(answer: Answer) -> str:
     return f"{answer.duration_ms:.0f} ms"
 
 
-def _trial(webhook_id: str, outcome: str, explanation: tuple[str, ...], answer: Answer) -> Trial:
+def _trial(webhook_id: str, outcome: str, explanation: tuple[str, ...], answer: Answer, reply: Reply = SILENT) -> Trial:
     return Trial(
         ok=answer.attempt.accepted,
         outcome=outcome,
@@ -148,7 +152,7 @@ def _trial(webhook_id: str, outcome: str, explanation: tuple[str, ...], answer: 
         status=answer.attempt.status,
         duration_ms=round(answer.duration_ms, 3),
         address=answer.address,
-        acknowledgements=len(answer.items),
+        acknowledgements=len(reply.items),
         reply=_text(answer.reply),
     )
 

@@ -14,8 +14,9 @@ from aiohttp import web
 from cryptography.fernet import Fernet
 
 from agents.faults import NO_DESCRIPTOR, Fault
+from agents.replies import read
 from agents.retrying import Attempt
-from agents.webhooks import Answer, HttpSender, ReplyItem
+from agents.webhooks import Answer, HttpSender
 from gateway import Trial
 from rescind.partner import receive
 from rescind.trying import Trials, explained
@@ -159,8 +160,7 @@ async def test_a_secret_that_nobody_can_open_is_our_fault() -> None:
 
 def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: str | None = None) -> Answer:
     error = None if 200 <= status < 300 else f"HTTP {status}"
-    items = (ReplyItem.model_validate({"id": "n", "status": "received"}),) if b"results" in reply else ()
-    return Answer(Attempt(status, error, retry_after), ms, items, "192.0.2.1:443", reply)
+    return Answer(Attempt(status, error, retry_after), ms, "192.0.2.1:443", reply)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,20 @@ def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: s
     [
         (answered(200), "accepted", ["takes it: HTTP 200, after 3 ms", "empty"]),
         (answered(204), "accepted", ["HTTP 204"]),
-        (answered(200, b'{"results": []}'), "accepted", ["acknowledges 1 things"]),
+        (answered(200, b'{"results": [{"id": "n", "status": "received"}]}'), "accepted", ["acknowledges this event"]),
+        (
+            answered(200, b'{"results": [{"id": "n", "status": "done"}]}'),
+            "accepted",
+            ["is not understood: `status` of"],
+        ),
+        (
+            answered(200, b'[{"id": "n", "status": "received", "detail": []}]'),
+            "accepted",
+            ["not all of it", "`detail`"],
+        ),
+        (answered(200, b'{"results": []}'), "accepted", ["holds no acknowledgements"]),
         (answered(200, b'{"ok": true}'), "accepted", ["holds no acknowledgements"]),
-        (answered(200, b"<html>"), "accepted", ["is no JSON"]),
+        (answered(200, b"<html>"), "accepted", ["holds no acknowledgements"]),
         (answered(200, ms=4000), "accepted", ["is slow: after 10 s"]),
         (answered(302), "redirect", ["does not take it: HTTP 302, after 3 ms", "must be the final address"]),
         (answered(401), "unauthorized", ["joined by dots", "five minutes"]),
@@ -189,7 +200,7 @@ def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: s
     ],
 )
 def test_what_an_answer_means(answer: Answer, outcome: str, words: list[str]) -> None:
-    found, said = explained(answer, timeout=10)
+    found, said = explained(answer, 10, read(answer.reply, ["n"]))
     assert found == outcome
     for each in words:
         assert each in " ".join(said)
