@@ -223,8 +223,9 @@ async def test_dead_letters_of_both_kinds(house: House) -> None:
 
 async def test_a_partner_in_its_own_room(house: House) -> None:
     async with house.page("delta") as page:
-        assert (await page.request.get("/dashboard")).status == 403
-        await page.goto("/dashboard/mine")
+        assert (await page.request.get("/dashboard/partners/aleph")).status == 403
+        await page.goto("/dashboard")
+        assert page.url.endswith("/dashboard/mine")
         await page.get_by_role("heading", name="Delta Corpus").wait_for()
         text = await page.inner_text("body")
         assert not [part.name for part in CAST if part.id != "delta" and (part.name in text or part.id in text)]
