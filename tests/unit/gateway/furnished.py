@@ -71,7 +71,7 @@ class Part:
     rate: int = 6
     #: Hours that nothing came of late.
     quiet: int = 0
-    #: How its reply to every seventh request begins, which is not understood.
+    #: How its reply to every seventh request, and to that of the last hour, begins, which is not understood.
     unclear: str = ""
 
 
@@ -180,7 +180,7 @@ def an_hour(
     data = BatchDelivered(
         partner=part.id, lane=lane, first_offset=position.offset, last_offset=position.offset, notices=count,
         webhook_id=f"msg_{part.id}_{position.offset}", attempt=1, status_code=200, duration_ms=dice.uniform(20, 400),
-        delivered_at=taken, **replied(part, count, unclear=bool(part.unclear) and position.offset % 7 == 0),
+        delivered_at=taken, **replied(part, count, unclear=bool(part.unclear) and (position.offset % 7 == 0 or at == NOON - HOUR)),
     )  # fmt: skip
     gateway.log.put([record(DELIVERIES.name, Envelope(f"d-{part.id}-{position.offset}", taken, data))])
     if not answered:
