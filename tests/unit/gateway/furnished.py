@@ -180,7 +180,7 @@ def an_hour(
     data = BatchDelivered(
         partner=part.id, lane=lane, first_offset=position.offset, last_offset=position.offset, notices=count,
         webhook_id=f"msg_{part.id}_{position.offset}", attempt=1, status_code=200, duration_ms=dice.uniform(20, 400),
-        delivered_at=taken, **replied(part, count, unclear=bool(part.unclear) and (position.offset % 7 == 0 or at == NOON - HOUR)),
+        delivered_at=taken, **replied(part, count, unclear=at == NOON - HOUR or position.offset % 7 == 0),
     )  # fmt: skip
     gateway.log.put([record(DELIVERIES.name, Envelope(f"d-{part.id}-{position.offset}", taken, data))])
     if not answered:
@@ -198,8 +198,8 @@ def an_hour(
 
 
 def replied(part: Part, count: int, *, unclear: bool) -> dict[str, Any]:
-    """What a reply to so many notices said."""
-    if not unclear:
+    """What a reply to so many notices said; `unclear` where its partner ever is."""
+    if not (unclear and part.unclear):
         return {"acknowledged": count - count // 5}
     problem = ReplyProblem(reason="`results` is an object, and not a list", excerpt=part.unclear)
     return {"acknowledged": 0, "not_understood": count, "reply_problem": problem}
