@@ -214,6 +214,8 @@ def _are(count: int, action: Action | None = None) -> str:
 
 
 def _shortened(words: str) -> str:
+    """Without its full stop: more follows."""
+    words = words.removesuffix(".")
     return words if len(words) <= _MOST_WORDS else f"{words[: _MOST_WORDS - 1].rstrip()}…"
 
 

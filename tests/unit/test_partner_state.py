@@ -253,7 +253,7 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         WELL,
     ),
     "a reply was not understood": (
-        Health(open=1, unclear_reply="not JSON", replies_not_understood=1_204),
+        Health(open=1, unclear_reply="not JSON.", replies_not_understood=1_204),
         WARN,
         "a reply was not understood: not JSON (1,204 so far)",
     ),
