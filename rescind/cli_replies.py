@@ -32,6 +32,11 @@ def replies(
         return
     if seen:
         say(f"what was not understood of {partner} until now is marked as seen; the next such reply warns again")
+        last = found["last_not_understood"]
+        if last is not None and last["open"]:
+            say(
+                f"{partner} is still WARN: one came {local(last['at'])}, after that; or the ledger does not show it yet"
+            )
         return
     for line in _lines(partner, found):
         say(line)

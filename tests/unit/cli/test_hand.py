@@ -479,6 +479,12 @@ def test_what_was_not_understood_is_marked_as_seen(ask: Run, service: FakeServic
     assert [(each.method, each.path) for each in service.asked] == [("POST", "/v1/partners/acme/replies/seen")] * 2
 
 
+def test_one_that_came_after_the_mark_is_told(ask: Run, service: FakeService) -> None:
+    service.answers["POST", "/v1/partners/acme/replies/seen"] = Answer(200, REPLIES | {"last_not_understood": LAST})
+    _, line = ask("partners", "replies", "acme", "--seen").out.splitlines()
+    assert line.startswith("acme is still WARN: one came 2026-01-01 12:00:00Z, after that")
+
+
 def test_a_service_without_replies_is_none_of_ours(ask: Run, service: FakeService) -> None:
     service.answers["GET", "/v1/lag/acme"] = Answer(200, {"kinds": [], "windows": []})
     assert "not as Rescind does" in failed(ask("partners", "replies", "acme"))
