@@ -32,6 +32,7 @@ from gateway import (
     partner_room,
     partners,
     replaying,
+    replies,
     reports,
     subject_room,
     subjects,
@@ -89,7 +90,7 @@ def create_app(context: Context) -> FastAPI:
     app.include_router(gate.router)  # before the consents of one subject: `snapshot` is none
     for module in (toggles, subjects, partners, testing, tries, acknowledgements, callbacks, lag, health):
         app.include_router(module.router)
-    for module in (replaying, undeliverable, dead_letters, contradictions, actions, notices, reports):
+    for module in (replaying, undeliverable, dead_letters, contradictions, replies, actions, notices, reports):
         app.include_router(module.router)
     for module in (exports, disclosures):
         app.include_router(module.router)

@@ -118,6 +118,14 @@ class Client:
             raise self._stranger("no count")
         return tried
 
+    def replies(self, partner: str) -> dict[str, Any]:
+        """What a partner's replies said, and the last that was not understood."""
+        return self._replies(self.partner_lag(partner).get("replies"))
+
+    def mark_replies_seen(self, partner: str) -> dict[str, Any]:
+        """Mark the replies of a partner that were not understood until now as seen. How its replies stand then."""
+        return self._replies(self._object("POST", f"/v1/partners/{_segment(partner)}/replies/seen"))
+
     def test_partner(self, partner: str) -> dict[str, Any]:
         """What came of an event that was sent right now. Takes as long as the partner may take to answer."""
         trial = self._object("POST", f"/v1/partners/{_segment(partner)}/test")
@@ -205,6 +213,11 @@ class Client:
         if not _are_objects(previous) or not all(isinstance(key.get("public_key"), str) for key in (answer, *previous)):
             raise self._stranger("no public key")
         return [key["public_key"] for key in (answer, *previous)]
+
+    def _replies(self, found: Any) -> dict[str, Any]:
+        if not isinstance(found, dict) or not isinstance(found.get("notices"), dict):
+            raise self._stranger("no replies")
+        return found
 
     def _object(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self._answer(method, path, body)

@@ -715,6 +715,7 @@ class Act(StrEnum):
     REPLAY = "replay"
     REDRIVE = "redrive"
     DISCARD = "discard"
+    MARK_REPLIES_SEEN = "mark_replies_seen"  #: the replies of a partner that were not understood until then
 
 
 class OperatorActed(Data):

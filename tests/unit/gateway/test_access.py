@@ -34,6 +34,7 @@ MATRIX: list[tuple[str, str, dict[Role, int]]] = [
     ("POST", "/v1/partners/acme/test", {P: 403, O: 200, A: 200}),
     ("POST", "/v1/partners/other/test", {P: 403, O: 200, A: 404}),
     ("POST", "/v1/partners/acme/try", {P: 403, O: 200, A: 403}),
+    ("POST", "/v1/partners/acme/replies/seen", {P: 403, O: 200, A: 403}),
     ("POST", "/v1/partners/acme/replay", {P: 403, O: 400, A: 403}),
     ("GET", "/v1/dead-letters/undeliverable", {P: 403, O: 200, A: 403}),
     ("POST", "/v1/dead-letters/undeliverable/redrive", {P: 403, O: 400, A: 403}),
