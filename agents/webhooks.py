@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import gzip
 import logging
@@ -11,23 +9,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    TypeAdapter,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
 
 from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
 from agents.connecting import allow_reply, dialled, peer, session, verbatim
@@ -40,77 +27,14 @@ from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
 from streams.cloudevents import SOURCE
 from streams.errors import RescindError
-from streams.events import EVIDENCE_CAP, AckStatus, Code, Outcome, RefusalReason, Vocabulary
-from streams.explaining import explain
-from streams.moments import Moment
-from streams.vocabulary import meaning
 from streams.written import WrittenNotice
 
 log = logging.getLogger(__name__)
 
 NOTICE_TYPE = "io.rescind.notice"
-#: Items of a reply that are read: each notice of the largest request may have one for each status.
-ITEMS_CAP = 4 * 1000
-#: Bytes of a reply that is parsed at once; and of one that took nothing, which people read.
-_PARSED_AT_ONCE, _WORDS_CAP = 64 * 1024, 32 * 1024
-#: Characters of a detail, as `streams.events.Acknowledged` takes it.
-DETAIL_CAP = 1000
+#: Bytes of a reply that took nothing, which people read.
+_WORDS_CAP = 32 * 1024
 _HEADERS = {"user-agent": "Rescind/0.1", "accept-encoding": "identity"}
-
-
-def _cut(text: Any) -> Any:
-    return text[:DETAIL_CAP] if isinstance(text, str) else text
-
-
-def _plainly_true(value: Any) -> bool:
-    return value is True
-
-
-def _fitting(evidence: Any) -> Any:
-    try:
-        fits = isinstance(evidence, dict) and len(orjson.dumps(evidence)) <= EVIDENCE_CAP
-    except orjson.JSONEncodeError:  # nested deeper than can be written
-        return None
-    return evidence if fits else None
-
-
-def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return read(value)
-    except ValidationError:
-        return None
-
-
-class ReplyItem(BaseModel):
-    """One acknowledgement in a reply. Fields that we do not know are a partner's own business; a detail that is too
-    long is cut, and what is no evidence that we keep, or no time, is left out: the acknowledgement itself must not be
-    lost over it. In the place of a status may stand a code of a public vocabulary."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    id: str
-    status: AckStatus
-    outcome: Outcome | None = None
-    reason: RefusalReason | None = None
-    detail: Annotated[str | None, BeforeValidator(_cut)] = None
-    extend: Annotated[bool, BeforeValidator(_plainly_true)] = False
-    expected_by: Annotated[Moment | None, WrapValidator(_or_none)] = None
-    evidence: Annotated[dict[str, Any] | None, BeforeValidator(_fitting)] = None
-    vocabulary: Vocabulary | None = None
-    code: Annotated[Code | None, WrapValidator(_or_none)] = None
-    amends: Annotated[bool, BeforeValidator(_plainly_true)] = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_our_words(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("vocabulary") is None:
-            return given
-        if given.get("status") is not None:
-            # Our own words count; the code is kept beside them as the partner's own.
-            return {name: value for name, value in given.items() if name != "vocabulary"}
-        return given | meaning(str(given["vocabulary"]), str(given.get("code")))._asdict()
-
-
-_REPLY_ITEM = TypeAdapter(ReplyItem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +45,6 @@ class Answer:
 
     attempt: Attempt
     duration_ms: float
-    items: tuple[ReplyItem, ...] = ()
     address: str | None = None
     reply: bytes = b""
     dialled: bool = False
@@ -196,32 +119,6 @@ def _event(notice: WrittenNotice) -> dict[str, Any]:
     }
 
 
-def parse_reply(body: bytes) -> tuple[ReplyItem, ...]:
-    """The acknowledgements in a reply's body. Anything else in it is no acknowledgement, and no error:
-    the 2xx alone says "received"."""
-    if not body:
-        return ()
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ()
-    results = parsed.get("results") if isinstance(parsed, dict) else None
-    if not isinstance(results, list):
-        return ()
-    items = []
-    first: ValidationError | None = None
-    for result in results[:ITEMS_CAP]:
-        try:
-            items.append(_REPLY_ITEM.validate_python(result))
-        except ValidationError as error:
-            first = first or error
-    if len(items) < len(results):
-        # One line a reply, whatever it holds: a partner does not decide how much we log.
-        why = f"too many at once; {ITEMS_CAP} are read" if first is None else f"the first: {explain(first)!r:.300}"
-        log.warning("%d items of a reply are no acknowledgements; %s", len(results) - len(items), why)
-    return tuple(items)
-
-
 class HttpSender:
     """Standard Webhooks over HTTP(S). Bounded in time and in what it reads; follows no redirect; takes no
     proxy from the environment.
@@ -249,10 +146,8 @@ class HttpSender:
         self._permits = _anything if allow_private else functools.partial(may_be_dialled, networks=networks)
         self._resolver = Resolver(self._permits, getaddrinfo, timeout / 3)
         self._session: aiohttp.ClientSession | None = None
-        self._parser = ThreadPoolExecutor(1, thread_name_prefix="replies")
 
     async def close(self) -> None:
-        self._parser.shutdown(wait=False, cancel_futures=True)
         if self._session is not None:
             await self._session.close()
         await self._resolver.close()
@@ -276,10 +171,7 @@ class HttpSender:
         started = time.perf_counter()
         attempt, read, address = await self._post(url, headers, body, payload.notices)
         duration_ms = (time.perf_counter() - started) * 1000
-        items: tuple[ReplyItem, ...] = ()
-        if attempt.accepted and read.unread is None:
-            items = await self._parsed(read.content)
-        return Answer(attempt, duration_ms, items, address, read.content, dialled.get(), read.unread)
+        return Answer(attempt, duration_ms, address, read.content, dialled.get(), read.unread)
 
     async def _post(
         self, url: str, headers: dict[str, str], body: bytes, notices: int
@@ -301,13 +193,6 @@ class HttpSender:
                 return attempt, replace(read, unread=None), peer.get()
         except Exception as error:  # noqa: BLE001 - what a partner provokes in the client is its own failed attempt
             return self._failed(error, url), Body(), peer.get()
-
-    async def _parsed(self, reply: bytes) -> tuple[ReplyItem, ...]:
-        # A long one takes its time, and many times its size of memory: one at a time.
-        with contextlib.suppress(RuntimeError):  # this host lets no further thread start
-            if len(reply) > _PARSED_AT_ONCE:
-                return await asyncio.get_running_loop().run_in_executor(self._parser, parse_reply, reply)
-        return parse_reply(reply)
 
     def _failed(self, error: Exception, url: str) -> Attempt:
         waited = isinstance(error, TimeoutError) and peer.get() is None
