@@ -94,7 +94,7 @@ def test_an_exit_waits_for_the_last_toggles_but_not_for_ever() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes connections, and never answers
         started = time.monotonic()
         done = ran(LEAVING, f"http://127.0.0.1:{deaf.getsockname()[1]}")
-        assert 0.5 <= time.monotonic() - started < 10
+        assert 0.5 <= time.monotonic() - started < 30
     assert done.returncode == 0
     assert done.stderr == "left is not emitted: the emitter was closed before there was an answer\n"
 
