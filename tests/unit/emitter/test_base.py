@@ -21,8 +21,8 @@ from rescind.emitter.line import Pending
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PATIENCE = 60.0
-#: Seconds that nothing takes unless it waits: far more than a busy machine needs, far less than those that it might wait
-#: for by mistake.
+#: Seconds that nothing takes unless it waits: far more than a busy machine needs, far less than what it might wait for
+#: by mistake.
 AT_ONCE = 10.0
 
 

@@ -21,12 +21,13 @@ import pytest
 
 from rescind.emitter import Emitted, HttpEmitter, InvalidInput, NotEmitted, Refused
 from tests.kafka.certificates import issued
+from tests.support.ports import deaf_port
 from tests.unit.cli.fakes import Answer, Asked, FakeService, problem, serving
 
 KEY = "rsk_platform_1_x"
 PATIENCE = 60.0
-#: Seconds that nothing takes unless it waits: far more than a busy machine needs, far less than those that it might wait
-#: for by mistake.
+#: Seconds that nothing takes unless it waits: far more than a busy machine needs, far less than what it might wait for
+#: by mistake.
 AT_ONCE = 10.0
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -148,7 +149,12 @@ def test_for_how_long_is_bounded_and_the_reason_told(service: FakeService) -> No
 def test_an_attempt_that_the_deadline_cuts_short_hides_no_better_reason(service: FakeService) -> None:
     service.next.append(Answer(503, problem("the disk is full"), {"retry-after": "0"}))
     never = threading.Event()
-    service.on_request = lambda asked: never.wait(PATIENCE) if len(service.asked) > 1 else None
+
+    def hang(_: Asked) -> None:
+        if len(service.asked) > 1:
+            never.wait(PATIENCE)
+
+    service.on_request = hang
     with HttpEmitter(service.url, KEY, timeout=1.0) as emitter:
         (future,) = emit(emitter, 1)
         assert "503: the disk is full" in str(future.exception(PATIENCE))
@@ -156,12 +162,9 @@ def test_an_attempt_that_the_deadline_cuts_short_hides_no_better_reason(service:
 
 
 def test_nobody_listening_is_told() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # and so nobody else's meanwhile
-        port = bound.getsockname()[1]
-        with HttpEmitter(f"http://127.0.0.1:{port}", KEY, timeout=1.0) as emitter:
-            (future,) = emit(emitter, 1)
-            assert f"no answer from http://127.0.0.1:{port}" in str(future.exception(PATIENCE))
+    with deaf_port() as port, HttpEmitter(f"http://127.0.0.1:{port}", KEY, timeout=1.0) as emitter:
+        (future,) = emit(emitter, 1)
+        assert f"no answer from http://127.0.0.1:{port}" in str(future.exception(PATIENCE))
 
 
 def choosy(asked: Asked) -> Answer:
