@@ -17,7 +17,6 @@ def free_ports(count: int) -> list[int]:
     else is given its port. A client that keeps dialling a dead broker could even be given the broker's own, connect to
     itself, and keep the broker from ever coming back.
     """
-
     ports: set[int] = set()
     while len(ports) < count:
         port = random.randrange(15_000, 32_000)
