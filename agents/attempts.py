@@ -17,6 +17,7 @@ from agents.consuming import append_until_durable
 from agents.directory import Directory
 from agents.judging import AttemptVerdict, judge
 from agents.parcels import Parcel
+from agents.replies import SILENT, Reply, read
 from agents.retrying import Attempt, Backoff, next_delay
 from agents.tracing import attempt
 from agents.webhooks import Answer, Payload, Sender
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 _DIRECTORY_AGE = 0.1
 #: Seconds until an attempt that failed by our own fault is made again, at most.
 _MOST_OUT_OF_ORDER = 30.0
+#: Bytes of the longest reply that is read in the event loop, where others wait.
+READ_AT_ONCE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Tried:
     number: int
     #: Of `Directory.tried`, when it began.
     tries: int = 0
+    #: What the answer says, if it took the parcel.
+    reply: Reply = SILENT
 
 
 class Removed(Exception):
@@ -95,6 +100,7 @@ class Attempts:
         #: Shared by all lanes of the process.
         self.connectivity = connectivity or Connectivity()
         self._channels: dict[str, PartnerChannel] = {}
+        self._long_reply = asyncio.Lock()
 
     def channel(self, partner: str) -> PartnerChannel:
         return self._channels.setdefault(partner, PartnerChannel())
@@ -121,7 +127,7 @@ class Attempts:
             if gone:
                 return LeftOut(gone)
             tries = self.directory.tried(partner.id)
-            answer = await self._attempt(partner, channel, parcel, payload[1], number)
+            answer, reply = await self._attempt(partner, channel, parcel, payload[1], number)
             ours = self.connectivity.ended(partner.id, answer, monotonic())
             if ours is not None:
                 in_vain += 1
@@ -129,10 +135,11 @@ class Attempts:
                 continue
             in_vain = 0
             reached = answer.dialled or answer.address is not None
-            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number, tries)
+            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number, tries, reply)
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 actions = {notice.action for notice in parcel.notices}
                 channel.took(partner, parcel.batch.lane, map(Action, actions), self.clock())
+                self._complain(channel, parcel, reply)
                 self.answered(tried)
             elif tried.verdict is AttemptVerdict.SUSPEND:
                 self.answered(tried)
@@ -153,7 +160,12 @@ class Attempts:
         channel = self.channel(tried.partner.id)
         channel.breaker.answered()
         channel.move()
-        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None)
+        reports.tell(tried.parcel, tried.answer, tried.number, tried.verdict, None, tried.reply)
+
+    def _complain(self, channel: PartnerChannel, parcel: Parcel, reply: Reply) -> None:
+        count = 0 if reply.problem is None else channel.complaints.due(monotonic())
+        if count:
+            reports.complain(parcel, reply, count)
 
     async def failed(self, tried: Tried, *, at_once: bool = False, by: float = float("inf")) -> float:
         """Count and tell an attempt that failed. When the next one may follow, in the event loop's seconds: after the
@@ -215,12 +227,12 @@ class Attempts:
 
     async def _attempt(
         self, partner: Partner, channel: PartnerChannel, parcel: Parcel, payload: Payload, number: int
-    ) -> Answer:
+    ) -> tuple[Answer, Reply]:
         try:
             secrets = live_secrets(partner, self._sealer, self.clock())
         except SealBroken as error:
             # This partner's trouble alone: its lane waits, as for any failure, until it gets a new secret.
-            return Answer(Attempt(None, str(error)), 0.0)
+            return Answer(Attempt(None, str(error)), 0.0), SILENT
         channel.breaker.begin()
         channel.in_flight += 1
         ended = False
@@ -228,14 +240,26 @@ class Attempts:
             with attempt(self._tracing, parcel, number) as attempted:
                 payload = attempted.onto(payload)
                 answer = await self._sender.send(partner.url, secrets, parcel.webhook_id, payload, self.clock())
-                attempted.answered(answer)
+                reply = await self._read(answer, parcel)
+                attempted.answered(answer, reply)
             ended = True
         finally:
             channel.in_flight -= 1
             if not ended:  # the lane goes to another worker
                 channel.breaker.abandoned()
             channel.move()
-        return answer
+        return answer, reply
+
+    async def _read(self, answer: Answer, parcel: Parcel) -> Reply:
+        """What the reply says, if the partner took the parcel."""
+        if not answer.attempt.accepted:
+            return SILENT
+        asked = [notice.id for notice in parcel.notices]
+        if len(answer.reply) <= READ_AT_ONCE:
+            return read(answer.reply, asked, answer.unread)
+        # One at a time: what is made of a long reply takes far more memory than the reply.
+        async with self._long_reply:
+            return await asyncio.to_thread(read, answer.reply, asked, answer.unread)
 
     async def _suspend(self, tried: Tried) -> None:
         now, parcel, answer = self.clock(), tried.parcel, tried.answer

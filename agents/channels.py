@@ -13,6 +13,26 @@ from agents.limiting import Bucket
 from streams.events import Partner
 from streams.kinds import Action
 
+#: Seconds between two lines in the log about replies of one partner that were not understood.
+COMPLAINT_PAUSE = 60.0
+
+
+@dataclass(slots=True)
+class Complaints:
+    """When the log is told of replies that were not understood: of the first at once, of those that follow it once a
+    minute. A partner does not decide how much is logged."""
+
+    _told_at: float | None = None
+    _since: int = 0
+
+    def due(self, now: float) -> int:
+        """There is one more. How many to tell of now; 0 says nothing yet."""
+        self._since += 1
+        if self._told_at is not None and now - self._told_at < COMPLAINT_PAUSE:
+            return 0
+        count, self._told_at, self._since = self._since, now, 0
+        return count
+
 
 @dataclass(slots=True)
 class PartnerChannel:
@@ -22,6 +42,7 @@ class PartnerChannel:
     #: By lane: lanes may be at different workers, so each has its share of the rate.
     buckets: dict[int, Bucket] = field(default_factory=dict)
     in_flight: int = 0
+    complaints: Complaints = field(default_factory=Complaints)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     #: By lane, how many parked notices failed since anything was taken.
     retries_in_vain: dict[int, int] = field(default_factory=dict)

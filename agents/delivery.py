@@ -287,8 +287,8 @@ class _Delivery:
 
     def _took(self, tried: Tried) -> None:
         now = self._now()
-        self._records.append(reports.delivered(tried.parcel, tried.answer, tried.number, now))
-        self._records += reports.acknowledged(tried.parcel, tried.answer.items, now)
+        self._records.append(reports.delivered(tried.parcel, tried.answer, tried.number, now, tried.reply))
+        self._records += reports.acknowledged(tried.parcel, tried.reply.items, now)
         self._settled.append(tried.parcel)
         self._decided |= tried.parcel.batch is not self._batch
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from agents.judging import AttemptVerdict
 from agents.parcels import Batch, Parcel
-from agents.webhooks import Answer, ReplyItem
+from agents.replies import SILENT, Reply
+from agents.reply_items import ReplyItem
+from agents.webhooks import Answer
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
 from streams.events import (
@@ -31,19 +35,21 @@ from streams.kinds import Action
 from streams.records import Record, record
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS, UNDELIVERABLE
 from streams.trusting import trusted
-from streams.vocabulary import FINAL, Meaning, read_as
+from streams.vocabulary import Meaning, read_as
 from streams.written import WrittenNotice
 
 log = logging.getLogger(__name__)
 #: What they are made of was validated when it was read, or is computed here.
 _delivered, _item, _acknowledged = trusted(BatchDelivered), trusted(AcknowledgedItem), trusted(ReplyAcknowledged)
-#: Acknowledgements in one record, so that it does not grow too large whatever they say.
-_MOST_ITEMS = 100
+#: Acknowledgements in one record, and bytes of it as JSON: Kafka takes up to 1 MiB.
+_MOST_ITEMS, _MOST_BYTES = 100, 512 * 1024
+#: Bytes of a letter as JSON, and of all of an item but its texts and its evidence, at the most.
+_LETTER, _OTHERS = 6, 1024
 #: One line an attempt, `name=value`; no payload, no subject.
 attempts = logging.getLogger("rescind.attempts")
 
 
-def delivered(parcel: Parcel, answer: Answer, attempt: int, now: datetime) -> Record:
+def delivered(parcel: Parcel, answer: Answer, attempt: int, now: datetime, reply: Reply) -> Record:
     """The partner took the parcel."""
     data = _delivered(
         **_common(parcel, answer, attempt),
@@ -52,6 +58,9 @@ def delivered(parcel: Parcel, answer: Answer, attempt: int, now: datetime) -> Re
         status_code=answer.attempt.status or 0,
         delivered_at=now,
         undelivered=parcel.others,
+        acknowledged=reply.acknowledged,
+        not_understood=reply.not_understood,
+        reply_problem=reply.problem,
     )
     return record(DELIVERIES.name, Envelope(ids.derive("delivered", parcel.webhook_id), now, data))
 
@@ -112,27 +121,34 @@ def suspended(partner: Partner, answer: Answer, reason: str, now: datetime) -> R
 
 
 def acknowledged(parcel: Parcel, items: Sequence[ReplyItem], now: datetime) -> list[Record]:
-    """What the reply says of the parcel's notices, each thing once."""
+    """What a reply says of the parcel's notices, each thing once."""
     if not items:
         return []
     sent = {notice.id: notice for notice in parcel.notices}
-    said: dict[str, AcknowledgedItem] = {}
-    foreign = 0
     partner = parcel.batch.partner
+    said = {meant.id: meant for item in items for meant in (_meant(partner, sent[item.id], item),)}
+    return [_replied(partner, part, now) for part in _in_parts(said.values())]
+
+
+def _in_parts(items: Iterable[AcknowledgedItem]) -> Iterator[tuple[AcknowledgedItem, ...]]:
+    """In order, no more in one record than it may hold."""
+    part: list[AcknowledgedItem] = []
+    size = 0
     for item in items:
-        notice = sent.get(item.id)
-        if notice is None:
-            # A reply speaks for its own batch only; anything else comes by the API, where it is checked.
-            foreign += 1
-        else:
-            meant = _meant(partner, notice, item)
-            said[meant.id] = meant
-    if foreign:
-        log.warning("partner %s acknowledged %d notices that were not in the batch", partner, foreign)
-    each = list(said.values())
-    return [
-        _replied(partner, tuple(each[start : start + _MOST_ITEMS]), now) for start in range(0, len(each), _MOST_ITEMS)
-    ]
+        weight = _weight(item)
+        if part and (len(part) == _MOST_ITEMS or size + weight > _MOST_BYTES):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(item)
+        size += weight
+    if part:
+        yield tuple(part)
+
+
+def _weight(item: AcknowledgedItem) -> int:
+    """Bytes of it as JSON, at the most."""
+    texts = len(item.subject) + len(item.detail or "") + len(item.code or "")
+    return _OTHERS + _LETTER * texts + (0 if item.evidence is None else len(orjson.dumps(item.evidence)))
 
 
 def _replied(partner: str, items: tuple[AcknowledgedItem, ...], now: datetime) -> Record:
@@ -141,7 +157,24 @@ def _replied(partner: str, items: tuple[AcknowledgedItem, ...], now: datetime) -
     return record(ACKNOWLEDGEMENTS.name, Envelope(identity, now, data))
 
 
-def tell(parcel: Parcel, answer: Answer, attempt: int, verdict: AttemptVerdict, again: datetime | None) -> None:
+def complain(parcel: Parcel, reply: Reply, count: int) -> None:
+    """That replies of this partner have problems: `count` since the last such line, of which this is the newest."""
+    assert reply.problem is not None  # noqa: S101 - that is why
+    which = "a reply was" if count == 1 else f"{count} replies since the last such line were"
+    log.warning(
+        "partner %s: %s not wholly understood (webhook_id=%s): %s",
+        parcel.batch.partner, which, parcel.webhook_id, discreet(reply.problem.reason, parcel),
+    )  # fmt: skip
+
+
+def tell(
+    parcel: Parcel,
+    answer: Answer,
+    attempt: int,
+    verdict: AttemptVerdict,
+    again: datetime | None,
+    reply: Reply = SILENT,
+) -> None:
     """The one line."""
     if not attempts.isEnabledFor(logging.INFO):
         return
@@ -149,10 +182,10 @@ def tell(parcel: Parcel, answer: Answer, attempt: int, verdict: AttemptVerdict, 
     words = None if answer.attempt.error is None else discreet(answer.attempt.error, parcel)
     attempts.info(
         "partner=%s lane=%d offsets=%d-%d notices=%d webhook_id=%s attempt=%d status=%s outcome=%s duration_ms=%.1f"
-        " address=%s next_attempt=%s error=%s",
+        " acknowledged=%d not_understood=%d address=%s next_attempt=%s error=%s",
         batch.partner, batch.lane, parcel.first, parcel.last, parcel.count, parcel.webhook_id, attempt,
-        answer.attempt.status or "-", verdict, answer.duration_ms, answer.address or "-",
-        "-" if again is None else rfc3339(again), _quoted(words),
+        answer.attempt.status or "-", verdict, answer.duration_ms, reply.acknowledged,
+        reply.not_understood, answer.address or "-", "-" if again is None else rfc3339(again), _quoted(words),
     )  # fmt: skip
 
 
@@ -207,19 +240,17 @@ def _quoted(text: str | None) -> str:
 
 def _meant(partner: str, notice: WrittenNotice, item: ReplyItem) -> AcknowledgedItem:
     status, outcome, reason = _meaning(item, Action(notice.action))
-    working = status is AckStatus.IN_PROGRESS
     said: dict[str, Any] = {
         "status": status,
         "outcome": outcome,
         "reason": reason,
         "detail": item.detail,
-        "extend": True if item.extend and working else None,
-        "expected_by": item.expected_by if working else None,
+        "extend": item.extend or None,
+        "expected_by": item.expected_by,
         "evidence": item.evidence,
         "vocabulary": item.vocabulary,
         "code": item.code,
-        # Without a word why it is an answer like any other: if it differs from the one before, a contradiction.
-        "amends": True if item.amends and status in FINAL and (item.detail or "").strip() else None,
+        "amends": item.amends or None,
     }
     identity = ids.acknowledgement_id(item.id, partner, *content_of(**said))
     return _item(id=identity, notice_id=item.id, subject=notice.subject, **said)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from agents.parcels import Parcel
 from agents.poison import Received
+from agents.replies import Reply
 from agents.webhooks import Answer, Payload
 from streams.cloudevents import Envelope
 from streams.events import ConsentChanged, DeletionRequested, NoticesIssued
@@ -88,10 +89,10 @@ class Attempted:
         trace = self._span.trace
         return payload if trace is None else replace(payload, headers={"traceparent": trace.traceparent})
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer, reply: Reply) -> None:
         """What a reply says of a notice belongs to the notice's own trace."""
         self._span.answered(answer.attempt.status, ok=answer.attempt.accepted)
         links = [] if self._span.trace is None else [self._span.trace]
-        for item in answer.items:
+        for item in reply.items:
             attributes = {"rescind.partner": self._partner, "rescind.status": item.status, "rescind.via": "reply"}
             self._tracing.child("acknowledge", self._traces.get(item.id), attributes, links)

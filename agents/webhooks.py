@@ -12,20 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    TypeAdapter,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
 from yarl import URL
 
 from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
@@ -36,88 +26,26 @@ from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
 from streams.cloudevents import SOURCE
 from streams.errors import RescindError
-from streams.events import EVIDENCE_CAP, AckStatus, Code, Outcome, RefusalReason, Vocabulary
-from streams.explaining import explain
-from streams.moments import Moment
-from streams.vocabulary import meaning
 from streams.written import WrittenNotice
 
 log = logging.getLogger(__name__)
 
 NOTICE_TYPE = "io.rescind.notice"
-#: Items of a reply that are read: each notice of the largest request may have one for each status.
-ITEMS_CAP = 4 * 1000
-#: Characters of a detail, as `streams.events.Acknowledged` takes it.
-DETAIL_CAP = 1000
 _USER_AGENT = "Rescind/0.1"
-
-
-def _cut(text: Any) -> Any:
-    return text[:DETAIL_CAP] if isinstance(text, str) else text
-
-
-def _plainly_true(value: Any) -> bool:
-    return value is True
-
-
-def _fitting(evidence: Any) -> Any:
-    try:
-        fits = isinstance(evidence, dict) and len(orjson.dumps(evidence)) <= EVIDENCE_CAP
-    except orjson.JSONEncodeError:  # nested deeper than can be written
-        return None
-    return evidence if fits else None
-
-
-def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return read(value)
-    except ValidationError:
-        return None
-
-
-class ReplyItem(BaseModel):
-    """One acknowledgement in a reply. Fields that we do not know are a partner's own business; a detail that is too
-    long is cut, and what is no evidence that we keep, or no time, is left out: the acknowledgement itself must not be
-    lost over it. In the place of a status may stand a code of a public vocabulary."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    id: str
-    status: AckStatus
-    outcome: Outcome | None = None
-    reason: RefusalReason | None = None
-    detail: Annotated[str | None, BeforeValidator(_cut)] = None
-    extend: Annotated[bool, BeforeValidator(_plainly_true)] = False
-    expected_by: Annotated[Moment | None, WrapValidator(_or_none)] = None
-    evidence: Annotated[dict[str, Any] | None, BeforeValidator(_fitting)] = None
-    vocabulary: Vocabulary | None = None
-    code: Annotated[Code | None, WrapValidator(_or_none)] = None
-    amends: Annotated[bool, BeforeValidator(_plainly_true)] = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_our_words(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("vocabulary") is None:
-            return given
-        if given.get("status") is not None:
-            # Our own words count; the code is kept beside them as the partner's own.
-            return {name: value for name, value in given.items() if name != "vocabulary"}
-        return given | meaning(str(given["vocabulary"]), str(given.get("code")))._asdict()
-
-
-_REPLY_ITEM = TypeAdapter(ReplyItem)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one attempt. `address` is whom it went to, if it came that far, and `dialled` whether that was by a
-    connection of its own; `reply` is the answer's body."""
+    connection of its own; `reply` is the answer's body. Where that of a 2xx could not be read whole, `unread` says why,
+    and `reply` is how it begins."""
 
     attempt: Attempt
     duration_ms: float
-    items: tuple[ReplyItem, ...] = ()
     address: str | None = None
     reply: bytes = b""
     dialled: bool = False
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,32 +115,6 @@ def _event(notice: WrittenNotice) -> dict[str, Any]:
     }
 
 
-def parse_reply(body: bytes) -> tuple[ReplyItem, ...]:
-    """The acknowledgements in a reply's body. Anything else in it is no acknowledgement, and no error:
-    the 2xx alone says "received"."""
-    if not body:
-        return ()
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ()
-    results = parsed.get("results") if isinstance(parsed, dict) else None
-    if not isinstance(results, list):
-        return ()
-    items = []
-    first: ValidationError | None = None
-    for result in results[:ITEMS_CAP]:
-        try:
-            items.append(_REPLY_ITEM.validate_python(result))
-        except ValidationError as error:
-            first = first or error
-    if len(items) < len(results):
-        # One line a reply, whatever it holds: a partner does not decide how much we log.
-        why = f"too many at once; {ITEMS_CAP} are read" if first is None else f"the first: {explain(first)!r:.300}"
-        log.warning("%d items of a reply are no acknowledgements; %s", len(results) - len(items), why)
-    return tuple(items)
-
-
 class HttpSender:
     """Standard Webhooks over HTTP(S). Bounded in time and in what it reads; follows no redirect; takes no
     proxy from the environment.
@@ -262,8 +164,7 @@ class HttpSender:
         started = time.perf_counter()
         attempt, reply, address = await self._post(url, headers, body)
         duration_ms = (time.perf_counter() - started) * 1000
-        items = parse_reply(reply) if attempt.accepted else ()
-        return Answer(attempt, duration_ms, items, address, reply, dialled.get())
+        return Answer(attempt, duration_ms, address, reply, dialled.get())
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Attempt, bytes, str | None]:
         peer.set(None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel
 
+from gateway.ack_items import AcknowledgementIn, Invalid, Item, ItemResult, read_item
 from gateway.auth import PartnerOnly
-from gateway.bodies import items_of, parse_each, read_json, strictly
+from gateway.bodies import items_of, read_tolerantly
 from gateway.context import Context, context_of
 from gateway.openapi import body_of
 from gateway.problems import Problem, problems
@@ -23,88 +23,13 @@ from ledger.times import maybe_micros
 from ledger.transitions import Progress, Verdict, completes, judge, progress_of
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
-from streams.events import EVIDENCE_CAP, Acknowledged, AckStatus, Code, Outcome, RefusalReason, Vocabulary
-from streams.kinds import Action
-from streams.moments import Moment
-from streams.names import EventId
+from streams.events import Acknowledged, Outcome
 from streams.records import record
 from streams.topics import ACKNOWLEDGEMENTS, NOTICES
-from streams.vocabulary import FINAL, Meaning, meaning, read_as
 
 router = APIRouter(tags=["partners"])
-
-
-class AcknowledgementIn(BaseModel):
-    """`completed` needs an `outcome`, `refused` a `reason`. In the place of `status` may stand a `code` of a public
-    `vocabulary` (`opendsr`, `drp`, `drop`); beside it, `code` is a word of the partner's own. With `amends` a final
-    answer takes the place of an earlier one; `detail` says why, in words that were not used for that notice before."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    notice_id: EventId
-    status: AckStatus | None = None
-    outcome: Outcome | None = None
-    reason: RefusalReason | None = None
-    detail: Annotated[str, Field(max_length=1000)] | None = None
-    expected_by: Moment | None = None
-    extend: bool = False
-    occurred_at: Moment | None = None
-    evidence: dict[str, Any] | None = None
-    vocabulary: Vocabulary | None = None
-    code: Code | None = None
-    amends: bool = False
-
-    @property
-    def said(self) -> Meaning:
-        """In our words. Raises `ValueError` if there are none."""
-        if self.vocabulary is not None:
-            return meaning(self.vocabulary, self.code or "")
-        if self.status is None:
-            raise ValueError("status is missing; or name a vocabulary and a code of it")
-        return Meaning(self.status, self.outcome, self.reason)
-
-    @model_validator(mode="after")
-    def _fits(self) -> AcknowledgementIn:
-        said = self.said
-        if self.vocabulary is None:
-            if (self.status is AckStatus.COMPLETED) != (self.outcome is not None):
-                raise ValueError("an outcome belongs to status completed, and completed needs one")
-            if (self.status is AckStatus.REFUSED) != (self.reason is not None):
-                raise ValueError("a reason belongs to status refused, and refused needs one")
-        elif (self.status, self.outcome, self.reason) != (None, None, None):
-            raise ValueError("a code of a vocabulary stands in the place of status, outcome and reason")
-        if self.expected_by is not None and said.status is not AckStatus.IN_PROGRESS:
-            raise ValueError("expected_by belongs to status in_progress")
-        if self.extend and not (self.status is AckStatus.IN_PROGRESS and (self.detail or "").strip()):
-            raise ValueError("extend belongs to status in_progress, with a detail that says why")
-        if self.amends and not (said.status in FINAL and (self.detail or "").strip()):
-            raise ValueError("amends belongs to status completed or refused, with a detail that says why")
-        if self.evidence is not None and len(orjson.dumps(self.evidence)) > EVIDENCE_CAP:
-            raise ValueError(f"evidence is larger than {EVIDENCE_CAP} bytes")
-        return self
-
-    def answer(self, action: Action) -> Meaning:
-        """In our words, to what was asked."""
-        return read_as(self.said, self.vocabulary, self.code, action)
-
-
-Result = Literal[
-    "accepted",
-    "suppressed",
-    "contradiction",
-    "not_extended",
-    "unknown_notice",
-    "not_yours",
-    "wrong_outcome",
-    "unexplained",
-]
 #: What is recorded, and counts for what it says, though maybe not for all that was meant.
-TAKEN = frozenset({"accepted", "suppressed", "contradiction", "not_extended"})
-
-
-class ItemResult(BaseModel):
-    notice_id: str
-    result: Result
-    detail: str | None = None
+TAKEN = frozenset({"accepted", "suppressed", "contradiction", "not_extended", "not_understood"})
 
 
 class Results(BaseModel):
@@ -126,42 +51,66 @@ EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "dele
 async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
     """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable. So is one whose
     result is `not_extended`: it counts for what it says but for that; `suppressed`: the data is still there, so the
-    notice stays open; or `contradiction`: an earlier answer stands, since this one does not say that it amends it. An
-    equal one may be repeated and changes nothing. 422 if nothing of it is recorded.
+    notice stays open; `not_understood`: its outcome is no word of ours, so the notice stays open; or `contradiction`:
+    an earlier answer stands, since this one does not say that it amends it. An equal one may be repeated and changes
+    nothing. One that makes no sense is `invalid`, and keeps out no other. 422, with every error, if nothing of it is
+    recorded.
 
     `expected_by` is the partner's own estimate, and moves no deadline. `extend` does, once, to the notice's
     `extended_complete_by`, if it has one and `complete_by` has not passed."""
-    body, _ = await read_json(request)
-    return await take(context_of(request), body, key.partner or "", "api")
+    return await take(context_of(request), await read_tolerantly(request), key.partner or "", "api")
 
 
 async def take(
     context: Context, body: Any, partner: str, via: Literal["api", "callback"], statement: Envelope | None = None
 ) -> Results:
     """What a partner says in a body, and has signed in a statement. Raises `Problem` if nothing of it can be taken."""
-    said = parse_each(items_of(body, "acknowledgements"), strictly(AcknowledgementIn), "acknowledgements")
+    items = [read_item(raw) for raw in items_of(body, "acknowledgements", "results")]
+    valid = [item for item in items if isinstance(item, Item)]
+    said = [item.said for item in valid]
     known = await _notices(context, [item.notice_id for item in said])
     now = context.clock()
     signed = None if statement is None else statement.id
     tracing = context.tracing
     traces = await asyncio.to_thread(context.ledger.traces, [*known]) if tracing.enabled else {}
-    results = [_result(item, known.get(item.notice_id), partner, now) for item in said]
-    results = await _anew(context, said, results, known, now)
+    answers = [_result(item, known.get(item.notice_id), partner, now) for item in said]
+    answers = await _anew(context, said, answers, known, now)
     records = [
         record(
             ACKNOWLEDGEMENTS.name,
             acknowledged(tracing, _event(now, item, known[item.notice_id], via, signed), traces.get(item.notice_id)),
         )
-        for item, result in zip(said, results, strict=True)
+        for item, result in zip(said, answers, strict=True)
         if result.result in TAKEN
     ]
+    told = iter(map(_noted, valid, answers))
+    results = [item.result if isinstance(item, Invalid) else next(told) for item in items]
     if not records:
-        errors = [{"index": index, **result.model_dump()} for index, result in enumerate(results)]
-        raise Problem(422, "not-accepted", "none of the acknowledgements can be taken", errors=errors)
+        detail = "none of the acknowledgements can be taken"
+        raise Problem(422, "not-accepted", detail, errors=_errors(items, results))
     if statement is not None:
         records.insert(0, record(ACKNOWLEDGEMENTS.name, statement))
     await context.appender.append(records)
     return Results(results=results)
+
+
+def _noted(item: Item, result: ItemResult) -> ItemResult:
+    """The result of an item that is recorded, with what of it was not kept."""
+    if result.result not in TAKEN or not item.notes:
+        return result
+    notes = f"recorded; {'; '.join(item.notes)}"
+    detail = notes if result.detail is None else f"{result.detail}; {notes}"
+    return result.model_copy(update={"detail": detail})
+
+
+def _errors(items: Sequence[Item | Invalid], results: Sequence[ItemResult]) -> list[dict[str, Any]]:
+    """Everything that is wrong, by item."""
+    errors: list[dict[str, Any]] = []
+    for index, (item, result) in enumerate(zip(items, results, strict=True)):
+        told = {"index": index, **result.model_dump()}
+        faults = item.faults if isinstance(item, Invalid) else ()
+        errors += [told | fault._asdict() for fault in faults] or [told]
+    return errors
 
 
 async def _notices(context: Context, wanted: list[str]) -> dict[str, NoticeRow]:
@@ -182,6 +131,8 @@ def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str, now
         detail = "this notice is for another partner"
         return ItemResult(notice_id=item.notice_id, result="not_yours", detail=detail)
     outcome = item.answer(notice.action).outcome
+    if outcome is Outcome.UNKNOWN:
+        return ItemResult(notice_id=item.notice_id, result="not_understood", detail=_not_understood(item, notice))
     if outcome is not None and not fits(outcome, notice.action):
         detail = f"{outcome} is no outcome of what was asked, which is {notice.action}"
         return ItemResult(notice_id=item.notice_id, result="wrong_outcome", detail=detail)
@@ -189,6 +140,12 @@ def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str, now
         detail = "this moves what you promised, so say in `detail` why"
         return ItemResult(notice_id=item.notice_id, result="unexplained", detail=detail)
     return _extended(item, notice, now) if item.extend else _counted(item, notice)
+
+
+def _not_understood(item: AcknowledgementIn, notice: NoticeRow) -> str:
+    ours = ", ".join(outcome for outcome in Outcome if fits(outcome, notice.action))
+    word = "the outcome" if item.code is None else f"the outcome {item.code}"
+    return f"recorded; {word} is none of ours, so it changes nothing and an open notice stays open: say one of {ours}"
 
 
 def _counted(item: AcknowledgementIn, notice: NoticeRow) -> ItemResult:

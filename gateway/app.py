@@ -32,6 +32,7 @@ from gateway import (
     partner_room,
     partners,
     replaying,
+    replies,
     reports,
     subject_room,
     subjects,
@@ -43,7 +44,7 @@ from gateway import (
 from gateway.behind import LedgerBehind
 from gateway.context import Context
 from gateway.counting import Counting
-from gateway.limits import BodyLimit, WholePath
+from gateway.limits import BodyLimit, TrailingSlash, WholePath
 from gateway.live import Live
 from gateway.metrics import registry_for
 from gateway.problems import install
@@ -82,13 +83,14 @@ def create_app(context: Context) -> FastAPI:
 
     app.add_middleware(BodyLimit, most=context.settings.max_body_bytes)
     app.add_middleware(WholePath)
+    app.add_middleware(TrailingSlash)  # first, so that the path that it leaves is seen
     app.add_middleware(Counting, requests=requests)
     if context.tracing.enabled:
         app.add_middleware(Traced, tracing=context.tracing)
     app.include_router(gate.router)  # before the consents of one subject: `snapshot` is none
     for module in (toggles, subjects, partners, testing, tries, acknowledgements, callbacks, lag, health):
         app.include_router(module.router)
-    for module in (replaying, undeliverable, dead_letters, contradictions, actions, notices, reports):
+    for module in (replaying, undeliverable, dead_letters, contradictions, replies, actions, notices, reports):
         app.include_router(module.router)
     for module in (exports, disclosures):
         app.include_router(module.router)

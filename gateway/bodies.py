@@ -1,4 +1,8 @@
-"""Reading a body that is one item or a list of them, with an error for every item that is wrong."""
+"""Reading a body that is one item or a list of them, with an error for every item that is wrong.
+
+A body is JSON by RFC 8259, but for a byte order mark, which is ignored. What partners say of their notices is read more
+tolerantly, by `streams.json_text.read`: nothing else may be altered on its way in, such as a name in a toggle.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +15,61 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from gateway.problems import Problem, pointer
+from streams.errors import InvalidInput
 from streams.explaining import in_words
+from streams.json_text import LEVELS_CAP, read, utf8
 
 #: Items of one request at most.
 MOST = 1000
-#: Levels of a body at most. What is deeper could be read, but not be written into the log again.
-DEEPEST = 64
 M = TypeVar("M", bound=BaseModel)
 
+#: RFC 1952 section 2.3.1. No JSON begins so.
+_GZIP = b"\x1f\x8b"
 _JSON = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
 
 
 async def read_json(request: Request) -> tuple[Any, str]:
     """The parsed body and its media type."""
+    return await _read(request, _strictly_read)
+
+
+async def read_tolerantly(request: Request) -> Any:
+    """The parsed body of whoever writes more than JSON has. It is to be made fit for the log, item by item: see
+    `streams.json_text.writable`."""
+    body, _ = await _read(request, read)
+    return body
+
+
+async def _read(request: Request, parse: Callable[[bytes], Any]) -> tuple[Any, str]:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type not in _JSON:
         raise Problem(415, "unsupported-media-type", f"the body must be {_JSON[0]}, not {media_type}")
+    raw = await read_bytes(request)
+    if raw.startswith(_GZIP):
+        raise Problem(400, "malformed", "the body is not JSON: it is compressed by gzip; send it as it is")
     try:
-        body = orjson.loads(await read_bytes(request))
+        return parse(raw), media_type
+    except InvalidInput as error:
+        raise Problem(400, "malformed", f"the body is {error}") from None
+
+
+def _strictly_read(raw: bytes) -> Any:
+    try:
+        body = orjson.loads(utf8(raw))
     except orjson.JSONDecodeError as error:
-        raise Problem(400, "malformed", f"the body is not JSON: {error}") from None
-    if _deeper(body, DEEPEST):
-        raise Problem(400, "malformed", f"the body is nested more than {DEEPEST} levels deep")
-    return body, media_type
+        raise InvalidInput(f"not JSON: {error}") from None
+    if _deeper(body, LEVELS_CAP):
+        raise InvalidInput(f"nested more than {LEVELS_CAP} levels deep")
+    return body
 
 
 async def read_bytes(request: Request) -> bytes:
-    """The body as it came; it may be asked for again."""
+    """The body as it came; it may be asked for again. Raises `Problem` 415 for one that is compressed: nothing here
+    unpacks it (RFC 9110 section 12.5.3 lets the answer say so by `Accept-Encoding`)."""
+    codings = {coding.strip().lower() for coding in ",".join(request.headers.getlist("content-encoding")).split(",")}
+    if not codings <= {"", "identity"}:
+        detail = "a body with a Content-Encoding is not taken; send it uncompressed"
+        raise Problem(415, "unsupported-content-encoding", detail, headers={"accept-encoding": "identity"})
     try:
         return await request.body()
     except ClientDisconnect:
@@ -57,13 +89,14 @@ def _deeper(body: Any, levels: int) -> bool:
     return bool(level)
 
 
-def items_of(body: Any, name: str) -> list[Any]:
-    """The items of a body: a list, one object, or an object whose only field `name` is a list."""
-    if isinstance(body, dict) and set(body) == {name}:
-        body = body[name]
+def items_of(body: Any, *names: str) -> list[Any]:
+    """The items of a body: a list, one object, or an object whose only field, one of `names` in any letter case, is a
+    list. The first name is what they are."""
+    if isinstance(body, dict) and len(body) == 1 and next(iter(body)).lower() in names:
+        (body,) = body.values()
     items = body if isinstance(body, list) else [body]
     if not 1 <= len(items) <= MOST:
-        raise Problem(422, "invalid", f"a request carries 1 to {MOST} {name}, not {len(items)}")
+        raise Problem(422, "invalid", f"a request carries 1 to {MOST} {names[0]}, not {len(items)}")
     return items
 
 

@@ -19,9 +19,10 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Security
 from fastapi.security import APIKeyHeader
 
-from gateway.acknowledgements import EXAMPLE, AcknowledgementIn, Results, take
+from gateway.ack_items import AcknowledgementIn
+from gateway.acknowledgements import EXAMPLE, Results, take
 from gateway.auth import OperatorOnly
-from gateway.bodies import read_bytes, read_json
+from gateway.bodies import read_bytes, read_tolerantly
 from gateway.context import Context, context_of
 from gateway.openapi import body_of
 from gateway.problems import Problem, problems
@@ -71,7 +72,7 @@ async def post_callback(request: Request, partner: PartnerPath, signature: Signa
     if len(raw) > MOST_BYTES:
         raise Problem(413, "too-large", f"a callback is at most {MOST_BYTES} bytes")
     webhook_id = await _verified(context, request, partner, raw)
-    body, _ = await read_json(request)
+    body = await read_tolerantly(request)
     statement = _statement(request, webhook_id, partner, raw, context.clock())
     return await take(context, body, partner, "callback", statement)
 

@@ -50,18 +50,22 @@ class Freshness:
 
 class Trial(BaseModel):
     """What came of a test event. `ok` says that a notice would have been taken; `outcome` what happened, for programs,
-    and `explanation` the same and what to do, for people. `address` is whom the request went to, if it came that far;
-    `reply` how the answer's body begins, where it is text."""
+    and `explanation` the same and what to do, for people. `verdict` is how delivery judges such an answer: `accepted`,
+    `refused`, `failed` (a single notice may be at fault), `retry` (whatever it is, it passes) or `suspend`. `address`
+    is whom the request went to, if it came that far; `acknowledgements` how many things the reply acknowledges,
+    `reply_problem` what of it delivery would not understand, and `reply` how it begins, where it is text."""
 
     model_config = ConfigDict(frozen=True)
     ok: bool
     outcome: str
+    verdict: str
     explanation: tuple[str, ...]
     webhook_id: str
     status: int | None
     duration_ms: float
     address: str | None
     acknowledgements: int
+    reply_problem: str | None
     reply: str | None
 
 

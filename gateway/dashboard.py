@@ -8,9 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from gateway.door import home
 from gateway.live import Live
-from gateway.rooms import Room, room
-from gateway.sessions import OperatorSession, session_of
+from gateway.rooms import Room, room, to
+from gateway.sessions import AnySession, OperatorSession, session_of
 
 router = APIRouter(include_in_schema=False, route_class=Room)
 
@@ -21,7 +22,9 @@ def live_of(request: Request) -> Live:
 
 
 @router.get("/dashboard")
-async def dashboard(request: Request, session: OperatorSession) -> Response:
+async def dashboard(request: Request, session: AnySession) -> Response:
+    if not session.operator:
+        return to(home(session.key))
     return room(request, session, "overview.html", seen=await live_of(request).fresh())
 
 

@@ -156,7 +156,7 @@ class BlockTaken(BaseModel):
     "",
     status_code=201,
     summary="Open an export",
-    responses=problems(400, 404, 409, 413, 415, 422),
+    responses=problems(400, 404, 409, 413, 415, 422) | {200: {"model": ExportOut, "description": "Opened before"}},
     openapi_extra=body_of(
         ExportIn, example={"dataset": "posts", "version": "2026-01", "partner": "acme", "purpose": "ai-training"}
     ),
@@ -221,7 +221,7 @@ async def get_export(request: Request, export: ExportPath, key: PlatformOrOperat
     "/{export}/subjects/{block}",
     status_code=202,
     summary="Say who is in an export",
-    responses=problems(400, 404, 409, 413, 422),
+    responses=problems(400, 404, 409, 413, 415, 422),
     openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
 )
 async def put_block(request: Request, export: ExportPath, block: BlockPath, key: PlatformOrOperator) -> BlockTaken:

@@ -1,7 +1,9 @@
-"""What no route gets to see: bodies that are too large, said or unsaid, and paths that end in a line break."""
+"""What no route gets to see: bodies that are too large, said or unsaid, and paths that end in a line break or in a
+slash too many."""
 
 from __future__ import annotations
 
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import Problem, respond
@@ -20,6 +22,36 @@ class WholePath:
             await respond(nothing)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+class TrailingSlash:
+    """Serves a path of the API with one slash behind it as the path without. There is no redirect: a client would send
+    its key and body twice, and behind a proxy to http://.
+
+    A path stays as it is where its slash is part of a subject. So does one that ends in `%2F`, which is part of a name
+    and no separator (RFC 3986 section 2.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _is_slash_too_many(scope):
+            # In place: what counts requests looks here for the route.
+            scope["path"], scope["raw_path"] = scope["path"][:-1], scope["raw_path"][:-1]
+        await self._app(scope, receive, send)
+
+
+def _is_slash_too_many(scope: Scope) -> bool:
+    """Does the path without it lead to a route that comes before any that it leads to as it is?"""
+    path, written = scope["path"], scope.get("raw_path") or b""
+    return path.startswith("/v1/") and written.endswith(b"/") and _place(scope, path[:-1]) < _place(scope, path)
+
+
+def _place(scope: Scope, path: str) -> int:
+    """Which route serves a path, whatever the method; the number of routes if none does."""
+    routes, asked = scope["app"].routes, {**scope, "path": path}
+    return next((place for place, route in enumerate(routes) if route.matches(asked)[0] is not Match.NONE), len(routes))
 
 
 class BodyLimit:

@@ -47,6 +47,7 @@ class LedgerCollector(Collector):
         yield from _totals(totals)
         yield from _standing(rows)
         yield from _states(rows)
+        yield from _replies(rows)
         yield from _delivering(rows, known)
         yield from _open(partners, known, now.timestamp())
         yield from _lags(rows, known)
@@ -106,6 +107,25 @@ def _standing(rows: list[PartnerLag]) -> Iterator[Metric]:
 def _states(rows: list[PartnerLag]) -> Iterator[Metric]:
     states = [([row.partner, state], float(row.state is state)) for row in rows for state in LagState]
     yield gauge("rescind_partner_state", "1 for the state a partner is in", ["partner", "state"], states)
+
+
+def _replies(rows: list[PartnerLag]) -> Iterator[Metric]:
+    name, text = "rescind_replies_not_understood", "Replies that were not understood, or not as a whole"
+    yield counter(name, text, ["partner"], [([row.partner], row.replies.not_understood) for row in rows])
+    said = [
+        ([row.partner, result], count)
+        for row in rows
+        for result, count in (
+            ("acknowledged", row.replies.notices.acknowledged),
+            ("not_understood", row.replies.notices.not_understood),
+            ("unanswered", row.replies.notices.unanswered),
+        )
+    ]
+    text = "Notices that were delivered, by what the reply said of them"
+    yield counter("rescind_reply_notices", text, ["partner", "result"], said)
+    unclear = [([row.partner], float(row.replies.unclear is not None)) for row in rows]
+    text = "1 from a reply that was not understood until a later one is, or it is marked as seen"
+    yield gauge("rescind_reply_unclear", text, ["partner"], unclear)
 
 
 def _delivering(rows: list[PartnerLag], known: Metered) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from gateway.context import Context, Trial, context_of
 from gateway.forms import Form, filled, form_of
 from gateway.partners import PartnerPatch, RotationIn, patched, rotate
 from gateway.replaying import Replay, ReplayIn, replayed
+from gateway.replies import marked_seen
 from gateway.rooms import Room, ask, done, to
 from gateway.sessions import PATH, OperatorSession, Session
 from gateway.standing import PartnerPath, present
@@ -24,7 +25,7 @@ router = APIRouter(include_in_schema=False, route_class=Room, prefix=f"{PATH}/pa
 async def act(
     request: Request,
     partner: PartnerPath,
-    act: Literal["pause", "resume", "try", "test", "rotate", "replay"],
+    act: Literal["pause", "resume", "try", "test", "rotate", "replay", "seen"],
     session: OperatorSession,
 ) -> Response:
     form, context = await form_of(request, session), context_of(request)
@@ -40,16 +41,26 @@ async def act(
         return await _rotate(request, session, context, partner, form)
     if act == "try":
         await tried_now(context, session.key, partner)
-        return to(f"{_page(partner)}?said=tried")
-    patch = PartnerPatch(status="paused" if act == "pause" else "active")
-    await patched(context, session.key, partner, patch)
-    return to(f"{_page(partner)}?said={act}d")
+    elif act == "seen":
+        await marked_seen(context, session.key, partner)
+    else:
+        patch = PartnerPatch(status="paused" if act == "pause" else "active")
+        await patched(context, session.key, partner, patch)
+    return to(f"{_page(partner)}?said={_SAID[act]}")
+
+
+#: What the page says then, see `gateway.partner_room`.
+_SAID = {"pause": "paused", "resume": "resumed", "try": "tried", "seen": "seen"}
 
 
 _QUESTIONS = {
     "pause": ("Pause {name}? What waits for it is held, and its clocks run on.", "Pause"),
     "resume": ("Resume {name}? What waits for it is tried at once.", "Resume"),
     "try": ("Try {name} now? What waits for it does not wait for the next attempt.", "Try now"),
+    "seen": (
+        "Mark the replies of {name} that were not understood until now as seen? It warns again of the next one.",
+        "Mark as seen",
+    ),
     "test": (
         "Send {name} a test event? It is signed, and asks for nothing. If it is taken, what waits is tried at once.",
         "Send test",

@@ -29,6 +29,7 @@ SAID = {
     "paused": "Paused. What waits is held until it is resumed.",
     "tried": "What waits is tried now.",
     "resumed": "Resumed. What waits is tried now.",
+    "seen": "What was not understood until now is marked as seen.",
 }
 #: From so many failures in a row on, one request at a time is tried.
 _BREAKS = 5

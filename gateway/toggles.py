@@ -13,7 +13,7 @@ from gateway.auth import PlatformOrOperator
 from gateway.bodies import items_of, parse_each, read_json, strictly
 from gateway.context import context_of
 from gateway.openapi import body_of
-from gateway.problems import problems
+from gateway.problems import Problem, problems
 from gateway.tracing import toggled
 from streams.cloudevents import Envelope, from_dict
 from streams.errors import Undecodable
@@ -23,6 +23,7 @@ from streams.records import record
 from streams.topics import TOGGLES
 
 router = APIRouter(tags=["platform"])
+_EVENT, _BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 
 
 class ToggleIn(ConsentToggled):
@@ -58,9 +59,12 @@ _EXAMPLE = [
 )
 async def post_toggles(request: Request, key: PlatformOrOperator) -> Accepted:
     """One toggle, or a list of up to 1,000, all or nothing. The same id again is accepted and changes
-    nothing, so a request whose answer was lost is simply repeated. CloudEvents are taken too, one or a batch."""
+    nothing, so a request whose answer was lost is simply repeated. CloudEvents are taken too, one or a batch,
+    which may be empty."""
     context = context_of(request)
     body, media_type = await read_json(request)
+    if media_type == _BATCH and body == []:
+        return Accepted(accepted=0, ids=[])  # valid by the JSON format of CloudEvents 1.0.2, section 4
     latest = context.clock() + timedelta(seconds=context.settings.max_clock_skew)
     parse = _from_event if "cloudevents" in media_type else _from_object
     toggles = parse_each(items_of(body, "toggles"), lambda item: _not_later(parse(item), latest), "toggles")
@@ -78,7 +82,13 @@ async def post_toggles(request: Request, key: PlatformOrOperator) -> Accepted:
     return Accepted(accepted=len(events), ids=[event.id for event in events])
 
 
-_from_object = strictly(ToggleIn)
+_toggle = strictly(ToggleIn)
+
+
+def _from_object(item: Any) -> ToggleIn:
+    if isinstance(item, dict) and "specversion" in item:
+        raise Problem(415, "unsupported-media-type", f"this is a CloudEvent: its media type is {_EVENT}, or {_BATCH}")
+    return _toggle(item)
 
 
 def _from_event(item: Any) -> ToggleIn:
@@ -91,7 +101,7 @@ def _from_event(item: Any) -> ToggleIn:
     if not isinstance(event.data, ConsentToggled):
         raise ValueError(f"{event.data.TYPE} is not accepted here")  # noqa: TRY004 - as above
     # Once more, by the stricter rules of this interface.
-    return _from_object({**item["data"], "id": event.id})
+    return _toggle({**item["data"], "id": event.id})
 
 
 def _not_later(toggle: ToggleIn, latest: datetime) -> ToggleIn:

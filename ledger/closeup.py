@@ -35,8 +35,9 @@ _REASONS = """SELECT reason, COUNT(*) FROM (
         ON n.partner = :partner AND n.action = k.value AND n.issued_at >= :since
         WHERE n.status = 'refused' AND n.status IN ('refused', 'undeliverable', 'cancelled') LIMIT :most)
     GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
-_LATEST = """SELECT at, delivered, status_code, error, attempt, notices, duration_ms, webhook_id FROM deliveries
-    WHERE partner = ? ORDER BY at DESC, id LIMIT ?"""
+_LATEST = """SELECT at, delivered, status_code, error, attempt, notices, duration_ms, webhook_id, acknowledged,
+        not_understood
+    FROM deliveries WHERE partner = ? ORDER BY at DESC, id LIMIT ?"""
 _SAID = (NoticeStatus.RECEIVED, NoticeStatus.IN_PROGRESS, NoticeStatus.COMPLETED, NoticeStatus.REFUSED)
 
 
@@ -66,7 +67,9 @@ class Funnel(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A request to a partner's endpoint. `error` says what went wrong, in the endpoint's words where it had any."""
+    """A request to a partner's endpoint. `error` says what went wrong, in the endpoint's words where it had any. Of one
+    that was delivered, `acknowledged` and `not_understood` count the notices of which the reply said something that we
+    understand, or do not; of `unanswered` it said nothing."""
 
     at: datetime
     delivered: bool
@@ -76,6 +79,12 @@ class Attempt(NamedTuple):
     notices: int
     duration_ms: float
     webhook_id: str
+    acknowledged: int
+    not_understood: int
+
+    @property
+    def unanswered(self) -> int:
+        return max(0, self.notices - self.acknowledged - self.not_understood) if self.delivered else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from ledger.folding import name_of
 from ledger.lag import Window
 from ledger.partner_state import Assessment
 from ledger.reading import SCHEMA_VERSION
+from ledger.veiling import Hidden
 from streams.errors import StorageUnusable
 from streams.inspecting import reading
 from streams.records import TopicPartition
@@ -60,7 +61,7 @@ def partner_states(path: Path, now: datetime) -> dict[str, Assessment]:
     """How each partner is doing, by all that the ledger has read. Raises `StorageUnusable` for a partner that no
     version of ours wrote, and `sqlite3.Error` for a damaged file."""
     with reading(path) as connection:
-        database = Database(connection)
+        database = Hidden().reading(Database(connection))
         try:
             partners = queries.partners(database)
         except ValidationError:

@@ -18,18 +18,21 @@ from sqlite_utils import Database
 from ledger.flows import ACTIONS, Flows, Within, changes_of
 from ledger.lag import Window
 from ledger.partner_state import Assessment, Health, state_of
+from ledger.replies import replies_of
 from ledger.rows import listed
 from ledger.standing import Owing, Standing, Standings
 from ledger.times import maybe_moment
-from ledger.views import KindLag, PartnerLag, WindowLag
+from ledger.views import KindLag, PartnerLag, Replies, WindowLag
 from streams.events import Partner, PartnerStatus
 from streams.kinds import Action
 
 #: The windows by whose rates a state is judged.
 _JUDGED_BY = (Window.HOUR, Window.DAY)
 
-_HEALTH = """SELECT p.value AS id, last_success_at, last_failure_at, last_error, next_attempt_at, consecutive_failures
-    FROM json_each(?) AS p LEFT JOIN delivery_health AS health ON health.partner = p.value"""
+_HEALTH = """SELECT p.value AS id, last_success_at, last_failure_at, last_error, next_attempt_at, consecutive_failures,
+        replies.*
+    FROM json_each(?) AS p LEFT JOIN delivery_health AS health ON health.partner = p.value
+    LEFT JOIN replies ON replies.partner = p.value"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ def _partner_lag(
     main: Window,
     windows: Sequence[Window],
 ) -> PartnerLag:
-    every, last_success = owing.every, maybe_moment(health["last_success_at"])
-    state, reason = _assessed(registered, every, flows, health, now)
+    every, last_success, replies = owing.every, maybe_moment(health["last_success_at"]), replies_of(health)
+    state, reason = _assessed(registered, every, flows, health, replies, now)
     return PartnerLag(
         partner=registered.id,
         name=registered.name,
@@ -105,6 +108,7 @@ def _partner_lag(
         undeliverable=every.undeliverable,
         parked=every.parked,
         contradictions=every.contradictions,
+        replies=replies,
         receive_lag=flows[main].every.receive_lag,
         complete_lag=flows[main].every.complete_lag,
         last_success_at=last_success,
@@ -123,7 +127,12 @@ def _partner_lag(
 
 
 def _assessed(
-    registered: Partner, every: Standing, flows: Mapping[Window, Within], health: Mapping[str, Any], now: datetime
+    registered: Partner,
+    every: Standing,
+    flows: Mapping[Window, Within],
+    health: Mapping[str, Any],
+    replies: Replies,
+    now: datetime,
 ) -> Assessment:
     hour, day = (flows[window] for window in _JUDGED_BY)
     return state_of(
@@ -137,6 +146,8 @@ def _assessed(
             oldest_queued_at=every.oldest_queued,
             consecutive_failures=health["consecutive_failures"] or 0,
             last_success_at=maybe_moment(health["last_success_at"]),
+            replies_not_understood=replies.not_understood,
+            unclear_reply=None if replies.unclear is None else replies.unclear.reason,
             clocks=every.clocks,
             answers=day.answers,
             arrived=(hour.every.arrived, day.every.arrived),

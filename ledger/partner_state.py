@@ -27,15 +27,15 @@ LATE_SHARE, LATE_OR_REFUSED_SHARE = 0.1, 0.5
 #: For how long a clock with something overdue counts as moving after it moved: so long, or a part of the clock.
 _PATIENCE, _PART_OF_CLOCK = timedelta(hours=1), 20
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-#: How many reasons are named.
-_NAMED = 2
+#: How many reasons are named, and how many characters are taken of what is not in our words.
+_NAMED, _MOST_WORDS = 2, 160
 
 
 class LagState(StrEnum):
     """How a partner is doing, worst last."""
 
     OK = "OK"
-    WARN = "WARN"  #: something is at risk, late, failing, undeliverable or growing, and it is moving
+    WARN = "WARN"  #: something is at risk, late, failing, undeliverable, growing or not understood, and it is moving
     STALL = "STALL"  #: something is overdue and that clock does not move; or nothing is delivered at all
     STOP = "STOP"  #: nothing was taken in two attempts or more, or paused or suspended with work left
 
@@ -77,8 +77,9 @@ class AnswerFigures:
 @dataclass(frozen=True, slots=True)
 class Health:
     """What the state is judged by. `waiting` counts what waits for its first delivery, without what is parked or
-    undeliverable; `oldest_queued_at` is when the oldest of that was issued. `arrived` and `answered` are how many
-    notices, over the last hour and the last day."""
+    undeliverable; `oldest_queued_at` is when the oldest of that was issued. `unclear_reply` says what was not
+    understood of the last reply that was not, while that is open. `arrived` and `answered` are how many notices, over
+    the last hour and the last day."""
 
     status: PartnerStatus = PartnerStatus.ACTIVE
     open: int = 0
@@ -89,6 +90,8 @@ class Health:
     oldest_queued_at: datetime | None = None
     consecutive_failures: int = 0
     last_success_at: datetime | None = None
+    replies_not_understood: int = 0
+    unclear_reply: str | None = None
     clocks: tuple[ClockFigures, ...] = ()
     answers: tuple[AnswerFigures, ...] = ()
     arrived: tuple[int, int] = (0, 0)
@@ -131,6 +134,9 @@ def _warn(health: Health, now: datetime) -> Iterator[str]:
         yield f"{_are(health.undeliverable)} undeliverable"
     if health.parked:
         yield f"{_are(health.parked)} parked, failing while others are taken"
+    if health.unclear_reply is not None:
+        count, words = health.replies_not_understood, _shortened(health.unclear_reply)
+        yield f"a reply was not understood: {words} ({count:,} so far)"
     for each in sorted(health.clocks, key=lambda clock: -clock.at_risk):
         if each.at_risk:
             yield _at_risk(each, now)
@@ -205,6 +211,12 @@ def _at_risk(figures: ClockFigures, now: datetime) -> str:
 def _are(count: int, action: Action | None = None) -> str:
     kind = f"{action} " if action else ""
     return f"1 {kind}notice is" if count == 1 else f"{count:,} {kind}notices are"
+
+
+def _shortened(words: str) -> str:
+    """Without its full stop: more follows."""
+    words = words.removesuffix(".")
+    return words if len(words) <= _MOST_WORDS else f"{words[: _MOST_WORDS - 1].rstrip()}…"
 
 
 def _wait(count: int) -> str:

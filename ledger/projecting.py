@@ -15,6 +15,7 @@ from ledger.extending import Extensions
 from ledger.folding import Folding
 from ledger.marking import Marks
 from ledger.noticing import Item, Notices
+from ledger.replies import ReplyCounts
 from ledger.rows import as_json, insert, listed, select
 from ledger.times import maybe_micros, micros
 from ledger.veiling import Veil
@@ -43,7 +44,7 @@ PARTNER = "SELECT body FROM partners WHERE id = ?"
 TRIED = "INSERT INTO tried VALUES (?, ?) ON CONFLICT DO UPDATE SET at = MAX(at, excluded.at)"
 SUSPEND_PARTNER = "UPDATE partners SET body = ? WHERE id = ?"
 CANCEL_NOTICES = "UPDATE notices SET cancelled_at = ? WHERE partner = ? AND cancelled_at IS NULL"
-INSERT_DELIVERY = "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_DELIVERY = "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SUCCEEDED = """INSERT INTO delivery_health VALUES (?1, ?2, NULL, NULL, NULL, 0) ON CONFLICT (partner) DO UPDATE SET
     last_success_at = ?2, next_attempt_at = NULL, consecutive_failures = 0"""
 FAILED = """INSERT INTO delivery_health VALUES (?1, NULL, ?2, ?3, ?4, 1) ON CONFLICT (partner) DO UPDATE SET
@@ -67,6 +68,7 @@ class Projector:
         self._notices = Notices(connection, veil)
         self._marks = Marks(connection)
         self._extensions = Extensions(connection)
+        self._replies = ReplyCounts(connection, veil)
         self._handlers: dict[type[Data], Callable[[Sequence[Item]], None]] = {
             events.ConsentToggled: self._toggled,
             events.ConsentChanged: self._decided,
@@ -184,14 +186,16 @@ class Projector:
     def _delivered(self, envelope: Envelope, data: events.BatchDelivered) -> None:
         at = micros(data.delivered_at)
         undelivered = orjson.dumps(data.undelivered).decode()
-        if self._delivery(envelope.id, data, at, None, undelivered):
+        said = (data.acknowledged, data.not_understood)
+        if self._delivery(envelope.id, data, at, None, undelivered, said):
             self._notices.delivered(at, data.lane, data.first_offset, data.last_offset, undelivered)
             self._execute(SUCCEEDED, (data.partner, at))
+            self._replies.delivered(data, at)
 
     def _failed(self, envelope: Envelope, data: events.BatchFailed) -> None:
         at = micros(data.failed_at)
         error = self._veil.text(data.error)
-        if self._delivery(envelope.id, data, at, error, "[]"):
+        if self._delivery(envelope.id, data, at, error, "[]", (0, 0)):
             again = maybe_micros(data.next_attempt_at)
             self._execute(FAILED, (data.partner, at, error, again))
 
@@ -202,6 +206,7 @@ class Projector:
         at: int,
         error: str | None,
         undelivered: str,
+        said: tuple[int, int],
     ) -> bool:
         row = (
             event_id,
@@ -218,6 +223,7 @@ class Projector:
             data.duration_ms,
             at,
             undelivered,
+            *said,
         )
         return self._execute(INSERT_DELIVERY, row).rowcount > 0
 
@@ -256,6 +262,7 @@ class Projector:
         ]
         insert(self._connection, INSERT_ACTION, rows)
         self._notices.held.discarded([data for _, _, data in items if data.act is Act.DISCARD])
+        self._replies.seen([data for _, _, data in items if data.act is Act.MARK_REPLIES_SEEN])
         done = [(identity, micros(data.acted_at)) for _, _, data in items for identity in data.poisoned]
         insert(self._connection, INSERT_DONE, done)
         self._execute(MARK_DONE, (listed(identity for identity, _ in done),))

@@ -59,7 +59,7 @@ from streams.kinds import Choice
 from streams.records import TopicPartition
 
 #: Counts the changes of the schema that an older file does not follow. Such a file is refused, not guessed at.
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 #: Seconds between two looks at how far the writing process has come.
 _LOOK_AGAIN = 0.03
 

@@ -163,7 +163,10 @@ CREATE TABLE IF NOT EXISTS deliveries (
     id TEXT PRIMARY KEY, partner TEXT NOT NULL, lane INTEGER NOT NULL, first_offset INTEGER NOT NULL,
     last_offset INTEGER NOT NULL, notices INTEGER NOT NULL, webhook_id TEXT NOT NULL, attempt INTEGER NOT NULL,
     delivered INTEGER NOT NULL, status_code INTEGER, error TEXT, duration_ms REAL NOT NULL, at INTEGER NOT NULL,
-    undelivered TEXT NOT NULL
+    undelivered TEXT NOT NULL,
+    -- Of how many of its notices the reply said something that we understand, and something that we do not. The rest of
+    -- what was delivered is without an answer.
+    acknowledged INTEGER NOT NULL, not_understood INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_place ON deliveries (lane, last_offset) WHERE delivered;
 CREATE INDEX IF NOT EXISTS deliveries_partner ON deliveries (partner, at);
@@ -171,6 +174,16 @@ CREATE INDEX IF NOT EXISTS deliveries_partner ON deliveries (partner, at);
 CREATE TABLE IF NOT EXISTS delivery_health (
     partner TEXT PRIMARY KEY, last_success_at INTEGER, last_failure_at INTEGER, last_error TEXT,
     next_attempt_at INTEGER, consecutive_failures INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- The same of all notices that were delivered to a partner: the three add up to them. `problems` counts replies that were
+-- not understood, and the columns after it are of the last of these. It is open unless a later reply was understood, or
+-- an operator marked it as seen.
+CREATE TABLE IF NOT EXISTS replies (
+    partner TEXT PRIMARY KEY,
+    acknowledged INTEGER NOT NULL, not_understood INTEGER NOT NULL, unanswered INTEGER NOT NULL,
+    problems INTEGER NOT NULL, problem_at INTEGER, problem_webhook_id TEXT, problem_reason TEXT, problem_excerpt TEXT,
+    understood_at INTEGER, seen_at INTEGER
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS acknowledgements (

@@ -13,6 +13,7 @@ from ledger.folded import Folded
 from ledger.queries import discarded_words, reversed_at
 from ledger.rows import listed
 from ledger.times import moment
+from ledger.transitions import Verdict
 from ledger.views import TimelineEntry
 from streams.deadlines import Step, Told
 
@@ -285,6 +286,9 @@ def _day(at: int) -> str:
 
 
 def _answer(row: dict[str, Any]) -> str:
+    if row["verdict"] == Verdict.NOT_UNDERSTOOD:
+        word = "" if row["code"] is None else f': "{row["code"]}"'
+        return f"{row['partner']} says {row['status']} with an outcome that we do not know{word}; it completes nothing."
     because = row["outcome"] or row["reason"]
     words = f"{row['partner']} says {row['status']}" + (f" ({because})" if because else "")
     if row["verdict"] == "repeated":

@@ -28,6 +28,7 @@ class Verdict(StrEnum):
     CONTRADICTION = "contradiction"  #: another final answer after a final one; operators should look
     UNEXPLAINED = "unexplained"  #: another `expected_by` without a word why; changes nothing
     UNFIT = "unfit"  #: an outcome of something else than what was asked; changes nothing
+    NOT_UNDERSTOOD = "not_understood"  #: an outcome that we have no word for; changes nothing
     NOT_OWNER = "not_owner"  #: the notice is another partner's
 
 
@@ -69,13 +70,13 @@ _OF_RESUME = frozenset({Outcome.RESUMED, Outcome.NOT_FOUND, Outcome.ALREADY_DELE
 
 def fits(outcome: Outcome, action: Action) -> bool:
     """Can this come of that? "Resumed" is no answer to somebody who asks for deletion, nor the other way round."""
-    return outcome in _OF_RESUME if action is Action.RESUME else outcome is not Outcome.RESUMED
+    return outcome in _OF_RESUME if action is Action.RESUME else outcome not in (Outcome.RESUMED, Outcome.UNKNOWN)
 
 
 def completes(said: Progress, action: Action, *, suppression_completes: bool) -> bool:
     """Is the notice done by this answer? To suppress is not to delete: it completes an `erase` only by contract."""
     stays = action is Action.ERASE and said.outcome is Outcome.SUPPRESSED and not suppression_completes
-    return said.status is AckStatus.COMPLETED and not stays
+    return said.status is AckStatus.COMPLETED and said.outcome is not Outcome.UNKNOWN and not stays
 
 
 def judge(
@@ -93,7 +94,7 @@ def judge(
     if not owner:
         return Verdict.NOT_OWNER
     if said.outcome is not None and not fits(said.outcome, action):
-        return Verdict.UNFIT
+        return Verdict.NOT_UNDERSTOOD if said.outcome is Outcome.UNKNOWN else Verdict.UNFIT
     if _STEP[said.status] < _STEP[current.status]:
         return Verdict.LATE
     done = said.status is AckStatus.REFUSED or completes(said, action, suppression_completes=suppression_completes)

@@ -108,13 +108,24 @@ class Sealed:
 class _Opening(Database):  # type: ignore[misc] # sqlite-utils has no types
     """Opens what is sealed in the rows of a query; `execute` brings them as they stand."""
 
-    def __init__(self, database: Database, veil: Sealed) -> None:
+    def __init__(self, database: Database, veil: Sealed | Hidden) -> None:
         super().__init__(database.conn)
         self._veil = veil
 
     def query(self, sql: str, params: Any = None) -> Generator[dict[str, Any], None, None]:
         for row in super().query(sql, params):
             yield {name: self._veil.opened(value) for name, value in row.items()}
+
+
+class Hidden:
+    """For whoever looks after a ledger without its key: what is sealed is not there."""
+
+    def reading(self, database: Database) -> Database:
+        return _Opening(database, self)
+
+    def opened(self, value: Any) -> Any:
+        sealed = value.startswith(MARK) if isinstance(value, str) else False
+        return "(sealed)" if sealed else value
 
 
 def fitting(veils: Sequence[Veil], name: str) -> Veil | None:

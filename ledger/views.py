@@ -301,9 +301,52 @@ class KindLag:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyNotices:
+    """What the replies to requests said of the notices in them. The three add up to all notices that were delivered,
+    each as often as it was."""
+
+    acknowledged: int = 0
+    not_understood: int = 0
+    unanswered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnclearReply:
+    """A reply that was not understood, or not all of it. `excerpt` is its first 200 bytes as text, and `webhook_id` the
+    request that it answered. It is `open`, and makes the partner's state at least WARN, until a later reply is
+    understood or an operator marks it as seen."""
+
+    at: datetime
+    reason: str
+    excerpt: str
+    webhook_id: str
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """What a partner replied to requests, since ever. `not_understood` counts replies, whatever they were about;
+    `understood_at` is when one was last understood as a whole, and `seen_at` when an operator last marked what was not
+    understood as seen."""
+
+    not_understood: int = 0
+    notices: ReplyNotices = ReplyNotices()
+    last_not_understood: UnclearReply | None = None
+    understood_at: datetime | None = None
+    seen_at: datetime | None = None
+
+    @property
+    def unclear(self) -> UnclearReply | None:
+        """The last reply that was not understood, while that is open."""
+        last = self.last_not_understood
+        return last if last is not None and last.open else None
+
+
+@dataclass(frozen=True, slots=True)
 class PartnerLag:
     """A partner's row for operators. `reason` says in words why it is in its state. `delivered` and `acknowledged`
-    count notices since ever, `contradictions` final answers after other final ones. `overdue` counts each notice once,
+    count notices since ever, `contradictions` final answers after other final ones, and `replies` tells what its
+    replies said. `overdue` counts each notice once,
     though both of its clocks may have run out, and so does `at_risk`, which leaves out what is overdue by either. The
     percentiles are over one window; `windows` and `kinds` tell of those that were asked for."""
 
@@ -327,6 +370,7 @@ class PartnerLag:
     undeliverable: int
     parked: int
     contradictions: int
+    replies: Replies
     receive_lag: Percentiles
     complete_lag: Percentiles
     last_success_at: datetime | None

@@ -24,6 +24,7 @@ from rescind.cli_clocks import (
     watch_in_words,
 )
 from rescind.cli_exports import when_overdue
+from rescind.cli_replies import replies
 from rescind.client import Client
 from rescind.options import Json, Key, Url
 from rescind.output import local, print_json, say, show_table, table
@@ -136,6 +137,7 @@ def rotate_secret(
 
 app.command("clocks")(clocks)
 app.command("exports")(when_overdue)
+app.command("replies")(replies)
 
 
 class Suppression(StrEnum):

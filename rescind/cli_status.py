@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rescind.cli_replies import counts
 from rescind.client import Client
 from rescind.options import Json, Key, Url
 from rescind.output import print_json, seconds, show, state, table
@@ -81,7 +82,8 @@ _TELLING = (
 
 def _gist(lag: dict[str, Any]) -> object:
     rows = [each for row in _rows(lag) for each in (row, *(row.get("kinds", ()) if "partners" not in lag else ()))]
-    return lag.get("totals"), [[row.get(name) for name in _TELLING] for row in rows]
+    unclear = [row["replies"]["not_understood"] for row in _rows(lag)]
+    return lag.get("totals"), unclear, [[row.get(name) for name in _TELLING] for row in rows]
 
 
 def _parts(lag: dict[str, Any]) -> Iterator[Part]:
@@ -114,10 +116,15 @@ def _parts(lag: dict[str, Any]) -> Iterator[Part]:
     if any(contradicting.values()):
         who = ", ".join(f"{partner} ({count})" for partner, count in contradicting.items() if count)
         yield f"final answers after other final ones: {who} (GET /v1/contradictions)"
+    unclear = {row["partner"]: row["replies"]["not_understood"] for row in lag["partners"]}
+    if any(unclear.values()):
+        who = ", ".join(f"{partner} ({count})" for partner, count in unclear.items() if count)
+        yield f"replies not understood: {who} (rescind partners replies PARTNER)"
 
 
 def _parts_of_one(row: dict[str, Any]) -> Iterator[Part]:
     yield _why(row)
+    yield counts(row["replies"])
     held = _held([row])
     columns = ["kind", *_STANDING, *held]
     rows = [

@@ -118,6 +118,14 @@ class Client:
             raise self._stranger("no count")
         return tried
 
+    def replies(self, partner: str) -> dict[str, Any]:
+        """What a partner's replies said, and the last that was not understood."""
+        return self._replies(self.partner_lag(partner).get("replies"))
+
+    def mark_replies_seen(self, partner: str) -> dict[str, Any]:
+        """Mark the replies of a partner that were not understood until now as seen. How its replies stand then."""
+        return self._replies(self._object("POST", f"/v1/partners/{_segment(partner)}/replies/seen"))
+
     def test_partner(self, partner: str) -> dict[str, Any]:
         """What came of an event that was sent right now. Takes as long as the partner may take to answer."""
         trial = self._object("POST", f"/v1/partners/{_segment(partner)}/test")
@@ -171,8 +179,18 @@ class Client:
         return page
 
     def acknowledge(self, acknowledgements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Up to 1,000; the result of each, in order."""
-        return self._objects("POST", "/v1/acknowledgements", "results", list(acknowledgements))
+        """Acknowledge up to 1,000 notices. What becomes of each is in its place: `notice_id`, `result`, `detail`. One
+        that makes no sense is `invalid` and keeps out no other. Raises `ApiError` with status 422 if nothing was
+        recorded; its `errors` say why, by `index`.
+
+            for said, became in zip(acknowledgements, client.acknowledge(acknowledgements)):
+                if became["detail"] is not None:
+                    log.warning("%s: %s, %s", said["notice_id"], became["result"], became["detail"])
+        """
+        results = self._objects("POST", "/v1/acknowledgements", "results", list(acknowledgements))
+        if len(results) != len(acknowledgements):
+            raise self._stranger(f"not {len(acknowledgements)} results")
+        return results
 
     def lag(self, window: str | None = None) -> dict[str, Any]:
         """`partners`, each with its lag over a window (1h, 24h, 7d, 30d), and for operators `totals`."""
@@ -195,6 +213,11 @@ class Client:
         if not _are_objects(previous) or not all(isinstance(key.get("public_key"), str) for key in (answer, *previous)):
             raise self._stranger("no public key")
         return [key["public_key"] for key in (answer, *previous)]
+
+    def _replies(self, found: Any) -> dict[str, Any]:
+        if not isinstance(found, dict) or not isinstance(found.get("notices"), dict):
+            raise self._stranger("no replies")
+        return found
 
     def _object(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self._answer(method, path, body)
@@ -219,8 +242,8 @@ class Client:
     def _asking(self) -> Iterator[None]:
         try:
             yield
-        except UnicodeError as error:
-            # A lone surrogate in what was given, or a host name that no DNS can carry.
+        except ValueError as error:
+            # A lone surrogate or NaN in what was given, or a host name that no DNS can carry.
             raise InvalidInput(f"this cannot be sent to {self.url}: {error}") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from None

@@ -87,6 +87,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         " --time-zone America/Los_Angeles",
     ),
     "partners answers": ("rescind partners answers acme --suppression completes",),
+    "partners replies": ("rescind partners replies acme", "rescind partners replies acme --seen"),
     "partners exports": ("rescind partners exports acme --when-overdue suspend",),
     "partners remove": ("rescind partners remove acme",),
     "partners pause": ('rescind partners pause acme --reason "maintenance until Monday"',),

@@ -7,10 +7,14 @@ Needs neither Faust nor FastAPI, and `cryptography` only for `v1a` signatures.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from streams import signing
 from streams.errors import InvalidInput
@@ -144,8 +148,14 @@ def _verified(keys: str | Sequence[str], headers: Mapping[str, str], body: bytes
 
 
 def reply(results: Iterable[Mapping[str, Any]]) -> bytes:
-    """The body of a 2xx that acknowledges right there: `{"id", "status", "outcome"?, "reason"?}` each."""
-    return json.dumps({"results": [dict(result) for result in results]}).encode()
+    """The body of a 2xx that acknowledges right there: `{"id", "status", "outcome"?, "reason"?}` each.
+
+    What comes of a database may stand in it, also in `evidence`: NaN and infinite numbers become null, half of a
+    surrogate pair becomes U+FFFD, an aware `datetime` becomes text by RFC 3339, a `date`, `UUID`, `Decimal` or `Enum`
+    its text or value, a tuple, set or iterator a list. Raises `InvalidInput`, with its place, for anything else: a time
+    without its zone, bytes, an object that contains itself.
+    """
+    return _json({"results": list(results)})
 
 
 def callback(
@@ -155,11 +165,11 @@ def callback(
     as `POST /v1/acknowledgements` takes it, up to 1,000. `secret` is the newest signing secret (`whsec_...`).
 
     A retry may have the same `webhook_id`, which is yours to choose, but must be signed anew: a signature holds for
-    five minutes. Raises `InvalidSignature` if the secret is none.
+    five minutes. Raises `InvalidSignature` if the secret is none, and `InvalidInput` as `reply` does.
     """
     if not secret.startswith(signing.SECRET):
         raise InvalidSignature("a callback is signed with the signing secret, whsec_...")
-    body = json.dumps([dict(each) for each in acknowledgements]).encode()
+    body = _json(list(acknowledgements))
     return {"content-type": "application/json"} | signing.headers(secret, webhook_id, now, body), body
 
 
@@ -175,6 +185,57 @@ def amended(answer: Mapping[str, Any], why: str) -> dict[str, Any]:
     if not why.strip():
         raise ValueError("an answer is amended with a word why")
     return {**answer, "amends": True, "detail": why}
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return json.dumps(_plain(value, ""), allow_nan=False).encode()
+    except RecursionError:
+        raise InvalidInput("what is to be sent is nested too deeply, or contains itself") from None
+    except ValueError as error:  # a number of more than 4,300 digits
+        raise InvalidInput(f"what is to be sent is not JSON: {error}") from None
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A value as `json` writes it."""
+    match value:
+        case Enum():
+            return _plain(value.value, where)
+        case Mapping():
+            return {_name(name, where): _plain(each, f"{where}/{name}") for name, each in value.items()}
+        case Iterable() if not isinstance(value, str | bytes | bytearray | memoryview):
+            return [_plain(each, f"{where}/{number}") for number, each in enumerate(value)]
+        case _:
+            return _scalar(value, where)
+
+
+def _scalar(value: Any, where: str) -> str | float | bool | None:
+    match value:
+        case str():
+            plain: str | float | bool | None = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case None | bool() | int():
+            plain = value
+        case float():
+            plain = value if math.isfinite(value) else None
+        case datetime(tzinfo=None):
+            raise InvalidInput(f"{where}: the time {value} has no zone")
+        case date():
+            plain = value.isoformat()
+        case UUID() | Decimal():
+            plain = str(value)
+        case _:
+            raise InvalidInput(f"{where}: {type(value).__name__} is not JSON")
+    return plain
+
+
+def _name(name: Any, where: str) -> str:
+    """JSON names fields by text alone."""
+    plain = _plain(name, where)
+    if isinstance(plain, str):
+        return plain
+    if isinstance(plain, list | dict):
+        raise InvalidInput(f"{where}: {type(name).__name__} cannot be the name of a field")
+    return json.dumps(plain)
 
 
 def _notice(event: Any) -> ReceivedNotice:

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from agents.faults import Fault
+from agents.judging import AttemptVerdict, judge
+from agents.replies import SILENT, Reply, read
 from agents.retrying import Attempt
 from agents.webhooks import Answer, Payload, Sender
 from gateway import Trial
@@ -35,21 +37,32 @@ _NO_ANSWER = {
 _OURS = "That says nothing of the partner. Mend it where this gateway runs, and test again."
 _SECRET = "The service cannot sign: the sealing key is not the one that this partner's secret was sealed with."  # noqa: S105
 _SIGNATURE = (
-    "If it checks signatures, ours does not hold for it. It must be computed over webhook-id, webhook-timestamp and the"
+    "It must be computed over webhook-id, webhook-timestamp and the"
     " body as it came, joined by dots; by the signing secret that was shown last, at registration or rotation, without"
     " `whsec_` and out of base64; and the partner's clock must be right to five minutes."
 )
-_UNKNOWN = (
-    "A notice that is answered like this counts as refused for good. An event of a type that a partner does not know,"
-    f" such as {TEST_TYPE}, it should take and ignore."
-)
-#: What a status says in a word, and what it means.
+_UNKNOWN = f"An event of a type that a partner does not know, such as {TEST_TYPE}, it should take and ignore."
+#: What a status says in a word, and what may be wrong.
 _REFUSALS = {
-    **dict.fromkeys((401, 403), ("unauthorized", _SIGNATURE)),
+    400: ("refused", f"Does the signature hold? {_SIGNATURE} {_UNKNOWN}"),
+    **dict.fromkeys((401, 403), ("unauthorized", f"Does the signature hold? {_SIGNATURE}")),
     **dict.fromkeys((404, 405), ("not_found", "The partner's url must take a POST.")),
-    **dict.fromkeys((400, 413, 422), ("refused", _UNKNOWN)),
-    **dict.fromkeys((429, 503), ("busy", "A notice would be tried again later.")),
-    410: ("gone", "This is how a partner says that it wants no more: at a notice, it would be suspended."),
+    **dict.fromkeys((413, 422), ("refused", _UNKNOWN)),
+    **dict.fromkeys((429, 503), ("busy", "The partner has no time for it now.")),
+    410: ("gone", "This is how a partner says that it wants no more."),
+}
+#: What delivery does about a notice that is answered like this.
+_CONSEQUENCES = {
+    AttemptVerdict.REFUSED: (
+        "A notice that is answered like this is parked while others are taken, and undeliverable after three refusals"
+        " in 15 minutes."
+    ),
+    AttemptVerdict.FAILED: (
+        "A notice would be tried again, for as long as it takes; if it fails alone while others are taken, it is"
+        " parked."
+    ),
+    AttemptVerdict.RETRY: "A notice would be tried again, for as long as it takes.",
+    AttemptVerdict.SUSPEND: "At a notice, the partner would be suspended until an operator resumes it.",
 }
 
 
@@ -70,8 +83,10 @@ class Trials:
         except SealBroken:
             return _trial(webhook_id, "secret", (_SECRET,), Answer(Attempt(None), 0.0))
         answer = await self._sender.send(partner.url, secrets, webhook_id, _payload(partner, webhook_id, now), now)
-        outcome, said = explained(answer, self._timeout)
-        return _trial(webhook_id, outcome, said, answer)
+        # As a reply to notices is read, with the event in their place.
+        reply = read(answer.reply, [webhook_id], answer.unread) if answer.attempt.accepted else SILENT
+        outcome, said = explained(answer, self._timeout, reply)
+        return _trial(webhook_id, outcome, said, answer, reply)
 
 
 def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
@@ -91,42 +106,50 @@ def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
     return Payload(body, kind, partner.gzip)
 
 
-def explained(answer: Answer, timeout: float) -> tuple[str, tuple[str, ...]]:
+def explained(answer: Answer, timeout: float, reply: Reply = SILENT) -> tuple[str, tuple[str, ...]]:
     """What happened in a word, and in sentences; the first says it, the others what it means and what to do."""
     attempt = answer.attempt
     if attempt.ours is not None:
         return "own_fault", (f"Nothing was sent: {attempt.ours} ({attempt.error}).", _OURS)
     if attempt.status is None:
         fault = attempt.fault or Fault.BROKEN
-        return fault, (f"There was no answer: {attempt.error}.", _NO_ANSWER[fault])
+        return fault, (f"There was no answer: {attempt.error}.", _NO_ANSWER[fault], *_consequence(answer))
     if attempt.accepted:
         first = f"The partner takes it: HTTP {attempt.status}, after {_time(answer)}."
-        return "accepted", (first, *_slowness(answer, timeout), _reply(answer))
+        return "accepted", (first, *_slowness(answer, timeout), _in_reply(answer, reply))
     outcome, meaning = _refusal(attempt)
     said = (f"The partner does not take it: {attempt.error}, after {_time(answer)}.", meaning)
-    return outcome, (*said, *_slowness(answer, timeout))
+    return outcome, (*said, *_consequence(answer), *_slowness(answer, timeout))
 
 
 def _refusal(attempt: Attempt) -> tuple[str, str]:
     status = attempt.status or 0
     if 300 <= status < 400:
         return "redirect", "Redirects are not followed: the partner's url must be the final address."
-    outcome, meaning = _REFUSALS.get(status, ("failed", "A notice would be tried again, for as long as it takes."))
+    outcome, meaning = _REFUSALS.get(status, ("failed", "The partner's own log should say why."))
     if outcome == "busy" and attempt.retry_after is not None:
         meaning += f" It asks to come again after {attempt.retry_after!r}."
     return outcome, meaning
 
 
-def _reply(answer: Answer) -> str:
-    if answer.items:
-        return f"Its reply acknowledges {len(answer.items)} things; the replies to notices may do so, too."
+def _consequence(answer: Answer) -> tuple[str, ...]:
+    verdict = _verdict(answer)
+    return (_CONSEQUENCES[verdict],) if verdict in _CONSEQUENCES else ()
+
+
+def _verdict(answer: Answer) -> AttemptVerdict:
+    return judge(answer.attempt, reached=answer.dialled or answer.address is not None)
+
+
+def _in_reply(answer: Answer, reply: Reply) -> str:
+    if reply.problem is not None:
+        taken = "acknowledges the event, but not all of it is kept" if reply.acknowledged else "is not understood"
+        return f"Its reply {taken}, and so it would be with notices: {reply.problem.reason}"
+    if reply.acknowledged:
+        return "Its reply acknowledges the event, and a reply to notices may do so, too."
     if not answer.reply:
-        return "Its reply is empty, so all of a request counts as received, and acknowledgements come by the API."
-    try:
-        orjson.loads(answer.reply)
-    except orjson.JSONDecodeError:
-        return "Its reply is no JSON; only that it is a 2xx counts."
-    return "Its reply holds no acknowledgements, which come by the API then."
+        return "Its reply is empty: it took the event and says nothing of it. Acknowledgements come by the API then."
+    return "Its reply acknowledges nothing, and need not. Acknowledgements come by the API then."
 
 
 def _slowness(answer: Answer, timeout: float) -> tuple[str, ...]:
@@ -139,16 +162,18 @@ def _time(answer: Answer) -> str:
     return f"{answer.duration_ms:.0f} ms"
 
 
-def _trial(webhook_id: str, outcome: str, explanation: tuple[str, ...], answer: Answer) -> Trial:
+def _trial(webhook_id: str, outcome: str, explanation: tuple[str, ...], answer: Answer, reply: Reply = SILENT) -> Trial:
     return Trial(
         ok=answer.attempt.accepted,
         outcome=outcome,
+        verdict=_verdict(answer),
         explanation=explanation,
         webhook_id=webhook_id,
         status=answer.attempt.status,
         duration_ms=round(answer.duration_ms, 3),
         address=answer.address,
-        acknowledgements=len(answer.items),
+        acknowledgements=len(reply.items),
+        reply_problem=None if reply.problem is None else reply.problem.reason,
         reply=_text(answer.reply),
     )
 

@@ -42,6 +42,7 @@ class Outcome(StrEnum):
     NOT_FOUND = "not_found"
     ALREADY_DELETED = "already_deleted"
     RESUMED = "resumed"  #: the answer to a `resume`, which asks for no deletion
+    UNKNOWN = "unknown"  #: we have no word for it; it completes nothing, and the partner's own word is in `code`
 
 
 class RefusalReason(StrEnum):
@@ -428,6 +429,18 @@ class NoticesIssued(Data):
     traces: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
 
 
+#: Bytes of a reply that are kept of one that was not understood.
+EXCERPT_CAP = 200
+
+
+class ReplyProblem(BaseModel):
+    """Why a reply, or a part of it, was not understood: in words, and the first 200 bytes of it as text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    excerpt: Annotated[str, Field(max_length=EXCERPT_CAP)]
+
+
 class BatchDelivered(Data):
     """The partner's endpoint took what stands at these offsets of its lane (both ends included), but for
     the notices in `undelivered`. One event a batch."""
@@ -444,6 +457,12 @@ class BatchDelivered(Data):
     duration_ms: Annotated[float, Field(ge=0)]
     delivered_at: Moment
     undelivered: tuple[EventId, ...] = ()
+    #: Of how many notices the reply said something that we understand, and of how many something that we do not. It
+    #: said nothing of the others.
+    acknowledged: Annotated[int, Field(ge=0)] = 0
+    not_understood: Annotated[int, Field(ge=0)] = 0
+    #: What was not understood of the reply; None if it was understood, or said nothing.
+    reply_problem: ReplyProblem | None = None
 
     def key(self) -> str:
         return self.partner
@@ -696,6 +715,7 @@ class Act(StrEnum):
     REPLAY = "replay"
     REDRIVE = "redrive"
     DISCARD = "discard"
+    MARK_REPLIES_SEEN = "mark_replies_seen"  #: the replies of a partner that were not understood until then
 
 
 class OperatorActed(Data):

@@ -24,4 +24,35 @@ def in_words(problem: Mapping[str, Any]) -> str:
     context = problem.get("ctx", {})
     if problem["type"] == "value_error":
         return str(context["error"])
-    return MEANINGS.get(context.get("pattern", ""), str(problem["msg"]))
+    if problem["type"] in _CHOICES:
+        return "not one of " + str(context["expected"]).replace("'", "").replace(" or ", ", ")
+    words = _WORDS.get(problem["type"]) or MEANINGS.get(context.get("pattern", ""))
+    return str(problem["msg"]) if words is None else words.format_map(context)
+
+
+_CHOICES = frozenset({"enum", "literal_error"})
+#: By pydantic's types of errors (https://docs.pydantic.dev/latest/errors/validation_errors/), with its context.
+_WORDS = {
+    "missing": "missing",
+    "extra_forbidden": "no such field",
+    "string_type": "not text",
+    "string_too_short": "shorter than {min_length} characters",
+    "string_too_long": "longer than {max_length} characters",
+    "int_type": "not a whole number",
+    "int_from_float": "not a whole number",
+    "int_parsing": "not a whole number",
+    "float_type": "not a number",
+    "float_parsing": "not a number",
+    "bool_type": "neither true nor false",
+    "bool_parsing": "neither true nor false",
+    "dict_type": "not a JSON object",
+    "model_type": "not a JSON object",
+    "list_type": "not a list",
+    "tuple_type": "not a list",
+    "too_short": "fewer than {min_length} items",
+    "too_long": "more than {max_length} items",
+    "greater_than": "not greater than {gt}",
+    "greater_than_equal": "less than {ge}",
+    "less_than": "not less than {lt}",
+    "less_than_equal": "greater than {le}",
+}

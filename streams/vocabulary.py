@@ -82,10 +82,11 @@ _READ = ALSO | {
 
 
 def meaning(vocabulary: str, code: str) -> Meaning:
-    """What a code means. Raises `ValueError`, which does not quote what is given, if there is none such."""
+    """What a code means, whatever its letter case. Raises `ValueError`, which does not quote what is given, if there is
+    none such."""
     if vocabulary not in set(Vocabulary):
         raise ValueError(f"not a vocabulary, which are: {', '.join(Vocabulary)}")
-    found = _READ.get((Vocabulary(vocabulary), code))
+    found = _READ.get((Vocabulary(vocabulary), code.lower()))
     if found is None:
         known = ", ".join(sorted(each for of, each in _READ if of == vocabulary))
         raise ValueError(f"not a code of vocabulary {vocabulary}, which has: {known}")

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+import orjson
+
 from agents.faults import Fault
 from agents.retrying import Attempt
-from agents.webhooks import Answer, Payload, ReplyItem, body_of
+from agents.webhooks import Answer, Payload, body_of
 from streams.written import WrittenNotice
 
 _ADDRESS = "192.0.2.1:443"
@@ -49,8 +51,7 @@ NOT_CONNECTED = Answer(Attempt(None, "connection refused", fault=Fault.CONNECT),
 
 def saying(request: Request, *items: dict[str, object]) -> Answer:
     """200, with results."""
-    read = tuple(ReplyItem.model_validate(item) for item in items)
-    return Answer(Attempt(200), 5.0, read, address=_ADDRESS, dialled=True)
+    return Answer(Attempt(200), 5.0, address=_ADDRESS, reply=orjson.dumps({"results": items}), dialled=True)
 
 
 @dataclass(slots=True)

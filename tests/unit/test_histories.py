@@ -14,10 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents.webhooks import Answer, ReplyItem
+from agents.webhooks import Answer
 from ledger import NoticeStatus
 from streams.events import (
     Acknowledged,
@@ -124,10 +125,8 @@ class Receiver:
         if self.fails is CLOSED and hit:
             return CLOSED
         self.accepted |= {notice.id for notice in notices}
-        items = tuple(
-            ReplyItem.model_validate({"id": each.id, **said}) for each in notices if (said := self._said(each))
-        )
-        return Answer(TAKEN.attempt, 1.0, items, TAKEN.address, b"", dialled=True)
+        items = [{"id": each.id, **said} for each in notices if (said := self._said(each))]
+        return Answer(TAKEN.attempt, 1.0, TAKEN.address, orjson.dumps({"results": items}), dialled=True)
 
     def _note(self, known: dict[str, WrittenNotice], notice: WrittenNotice, word: str) -> None:
         """Ranks are only read to tell which came later."""

@@ -50,6 +50,7 @@ from streams.events import (
     PartnerTried,
     RefusalReason,
     ReplyAcknowledged,
+    ReplyProblem,
     SealedSecret,
 )
 from streams.kinds import Action, Choice
@@ -183,7 +184,16 @@ def acted(offset: int, *places: int, act: Act = Act.REDRIVE, partner: str | None
     return entry("actions", offset, f"acted-{offset}", data)
 
 
-def delivered(offset: int, first: int, last: int, minutes: float = 1, *undelivered: str, lane: int = 0) -> Entry:
+def delivered(
+    offset: int,
+    first: int,
+    last: int,
+    minutes: float = 1,
+    *undelivered: str,
+    lane: int = 0,
+    acknowledged: int = 0,
+    problem: str | None = None,
+) -> Entry:
     data = BatchDelivered(
         partner="p",
         lane=lane,
@@ -196,6 +206,8 @@ def delivered(offset: int, first: int, last: int, minutes: float = 1, *undeliver
         duration_ms=1,
         delivered_at=at(minutes),
         undelivered=undelivered,
+        acknowledged=acknowledged,
+        reply_problem=None if problem is None else ReplyProblem(reason=problem, excerpt=f"{problem}..."),
     )
     return entry("deliveries", offset, f"delivered-{lane}-{first}-{last}", data)
 
@@ -621,11 +633,11 @@ STREAMS: dict[str, list[Entry]] = {
     ],
     "deliveries": [
         failed(0),
-        delivered(1, 0, 0, 5),
-        delivered(2, 1, 1, 2, "n-p-3"),
+        delivered(1, 0, 0, 5, problem="the later one"),
+        delivered(2, 1, 1, 2, "n-p-3", acknowledged=1),
         delivered(3, 1, 1, 9, "n-p-3"),
-        delivered(4, 1, 1, 0.5, lane=2),  # earlier, by the clock of another worker
-        delivered(5, 4, 4, 4, "n-p-6", "n-p-7"),
+        delivered(4, 1, 1, 0.5, lane=2, problem="earlier"),  # by the clock of another worker
+        delivered(5, 4, 4, 4, "n-p-6", "n-p-7", acknowledged=1),
         delivered(6, 5, 7, 25, "n-p-3"),
         delivered(7, 0, 0, 3, "n-p-3", lane=2),
     ],
@@ -656,6 +668,8 @@ STREAMS: dict[str, list[Entry]] = {
         discarded(4, 14, 99),
         again(5, discarded(4, 14, 99)),
         discarded(6, 14, 13, minutes=50),
+        acted(7, act=Act.MARK_REPLIES_SEEN, partner="p"),
+        again(8, acted(7, act=Act.MARK_REPLIES_SEEN, partner="p")),
     ],
     "acknowledgements": [
         acknowledged(0, 1, AckStatus.RECEIVED, None),
@@ -739,9 +753,10 @@ def test_verdicts(current: Progress, said: Progress, verdict: Verdict) -> None:
 def test_an_outcome_of_something_else_completes_nothing(action: Action, outcome: Outcome) -> None:
     either = {Outcome.NOT_FOUND, Outcome.ALREADY_DELETED}
     fitting = either | ({Outcome.RESUMED} if action is Action.RESUME else {Outcome.DELETED, Outcome.SUPPRESSED})
+    other = Verdict.NOT_UNDERSTOOD if outcome is Outcome.UNKNOWN else Verdict.UNFIT
     verdict = judge(P(), P(R.COMPLETED, outcome), owner=True, action=action)
     stays = action is Action.ERASE and outcome is Outcome.SUPPRESSED
-    assert verdict is (Verdict.SUPPRESSED if stays else Verdict.APPLIED if outcome in fitting else Verdict.UNFIT)
+    assert verdict is (Verdict.SUPPRESSED if stays else Verdict.APPLIED if outcome in fitting else other)
 
 
 def test_whoever_resumes_what_it_must_erase_still_owes_it(ledger: Ledger) -> None:

@@ -144,7 +144,8 @@ class Recount:
 
     @property
     def answered_late(self) -> datetime | None:
-        answered = [(each.answered_first_at or each.completed_at, each.due_by) for each in self._all]
+        standing = [each for each in self._all if each.completed_at is not None]  # what was taken back counts no more
+        answered = [(each.answered_first_at or each.completed_at, each.due_by) for each in standing]
         return max((at for at, due in answered if at is not None and at > due), default=None)
 
     @property

@@ -252,6 +252,32 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         OK,
         WELL,
     ),
+    "a reply was not understood": (
+        Health(open=1, unclear_reply="not JSON.", replies_not_understood=1_204),
+        WARN,
+        "a reply was not understood: not JSON (1,204 so far)",
+    ),
+    "a reply was not understood, and nothing is open": (
+        Health(unclear_reply="not JSON", replies_not_understood=1),
+        WARN,
+        "a reply was not understood: not JSON (1 so far)",
+    ),
+    "the same, at length": (
+        Health(unclear_reply="it says " * 40, replies_not_understood=1),
+        WARN,
+        f"a reply was not understood: {('it says ' * 20)[:159].rstrip()}… (1 so far)",
+    ),
+    "some were not understood, and that is over": (Health(open=1, replies_not_understood=3), OK, WELL),
+    "nothing was taken, and a reply was not understood before": (
+        Health(open=1, waiting=1, consecutive_failures=2, unclear_reply="not JSON", replies_not_understood=1),
+        STOP,
+        "2 attempts in a row failed, and 1 notice waits",
+    ),
+    "something is parked, the last attempt failed, and a reply was not understood": (
+        Health(open=2, parked=1, consecutive_failures=1, unclear_reply="not JSON", replies_not_understood=1),
+        WARN,
+        "1 notice is parked, failing while others are taken; a reply was not understood: not JSON (1 so far)",
+    ),
     "something waits for an hour, and others were taken": (
         Health(open=2, waiting=1, oldest_queued_at=ago(2 * HOUR), last_success_at=ago(HOUR)),
         OK,

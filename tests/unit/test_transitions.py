@@ -33,54 +33,55 @@ LETTERS = {
     "U": Verdict.UNEXPLAINED,
     "S": Verdict.SUPPRESSED,
     "x": Verdict.UNFIT,
+    "?": Verdict.NOT_UNDERSTOOD,
 }
 # A row is how far a notice has come; its letters stand for SAID, in order: received and in progress; the outcomes; the
 # reasons. What cannot come of the action is left out.
 # Deleted or already deleted is the same, and what was suppressed may be deleted later.
 STOP = """
--               AAAAA AAAAx AAAAA
-received        RAAAA AAAAx AAAAA
-working         LRAAA AAAAx AAAAA
-by 1            LRRUA AAAAx AAAAA
-deleted         LLLLL RCCRx CCCCC
-suppressed      LLLLL ARCAx CCCCC
-not_found       LLLLL CCRCx CCCCC
-already_deleted LLLLL RCCRx CCCCC
-exempt          LLLLL CCCCx RCCCC
-legal_hold      LLLLL CCCCx CRCCC
-identity_not_verified LLLLL CCCCx CCRCC
-outside_jurisdiction  LLLLL CCCCx CCCRC
-other           LLLLL CCCCx CCCCR
+-               AAAAA AAAAx? AAAAA
+received        RAAAA AAAAx? AAAAA
+working         LRAAA AAAAx? AAAAA
+by 1            LRRUA AAAAx? AAAAA
+deleted         LLLLL RCCRx? CCCCC
+suppressed      LLLLL ARCAx? CCCCC
+not_found       LLLLL CCRCx? CCCCC
+already_deleted LLLLL RCCRx? CCCCC
+exempt          LLLLL CCCCx? RCCCC
+legal_hold      LLLLL CCCCx? CRCCC
+identity_not_verified LLLLL CCCCx? CCRCC
+outside_jurisdiction  LLLLL CCCCx? CCCRC
+other           LLLLL CCCCx? CCCCR
 """
 # To suppress is not to delete: the notice stays under way.
 ERASE = """
--               AAAAA ASAAx AAAAA
-received        RAAAA ASAAx AAAAA
-working         LRAAA ASAAx AAAAA
-by 1            LRRUA ASAAx AAAAA
-suppressed      LRAAA ARAAx AAAAA
-deleted         LLLLL RCCRx CCCCC
-not_found       LLLLL CCRCx CCCCC
-already_deleted LLLLL RCCRx CCCCC
-exempt          LLLLL CCCCx RCCCC
-legal_hold      LLLLL CCCCx CRCCC
-identity_not_verified LLLLL CCCCx CCRCC
-outside_jurisdiction  LLLLL CCCCx CCCRC
-other           LLLLL CCCCx CCCCR
+-               AAAAA ASAAx? AAAAA
+received        RAAAA ASAAx? AAAAA
+working         LRAAA ASAAx? AAAAA
+by 1            LRRUA ASAAx? AAAAA
+suppressed      LRAAA ARAAx? AAAAA
+deleted         LLLLL RCCRx? CCCCC
+not_found       LLLLL CCRCx? CCCCC
+already_deleted LLLLL RCCRx? CCCCC
+exempt          LLLLL CCCCx? RCCCC
+legal_hold      LLLLL CCCCx? CRCCC
+identity_not_verified LLLLL CCCCx? CCRCC
+outside_jurisdiction  LLLLL CCCCx? CCCRC
+other           LLLLL CCCCx? CCCCR
 """
 RESUME = """
--               AAAAA xxAAA AAAAA
-received        RAAAA xxAAA AAAAA
-working         LRAAA xxAAA AAAAA
-by 1            LRRUA xxAAA AAAAA
-not_found       LLLLL xxRCC CCCCC
-already_deleted LLLLL xxCRC CCCCC
-resumed         LLLLL xxCCR CCCCC
-exempt          LLLLL xxCCC RCCCC
-legal_hold      LLLLL xxCCC CRCCC
-identity_not_verified LLLLL xxCCC CCRCC
-outside_jurisdiction  LLLLL xxCCC CCCRC
-other           LLLLL xxCCC CCCCR
+-               AAAAA xxAAA? AAAAA
+received        RAAAA xxAAA? AAAAA
+working         LRAAA xxAAA? AAAAA
+by 1            LRRUA xxAAA? AAAAA
+not_found       LLLLL xxRCC? CCCCC
+already_deleted LLLLL xxCRC? CCCCC
+resumed         LLLLL xxCCR? CCCCC
+exempt          LLLLL xxCCC? RCCCC
+legal_hold      LLLLL xxCCC? CRCCC
+identity_not_verified LLLLL xxCCC? CCRCC
+outside_jurisdiction  LLLLL xxCCC? CCCRC
+other           LLLLL xxCCC? CCCCR
 """
 
 

@@ -14,8 +14,9 @@ from aiohttp import web
 from cryptography.fernet import Fernet
 
 from agents.faults import NO_DESCRIPTOR, Fault
+from agents.replies import read
 from agents.retrying import Attempt
-from agents.webhooks import Answer, HttpSender, ReplyItem
+from agents.webhooks import Answer, HttpSender
 from gateway import Trial
 from rescind.partner import receive
 from rescind.trying import Trials, explained
@@ -145,9 +146,10 @@ async def test_what_got_no_answer_says_why(tmp_path: Path, scene: Any, allow_pri
         sender = await stack.enter_async_context(sending(0.5, allow_private=allow_private))
         trial = await tried(sender, await scene(tmp_path, stack))
     assert (trial.ok, trial.outcome, trial.status) == (False, fault, None)
-    said, advice = trial.explanation
+    said, advice, consequence = trial.explanation
     assert said.startswith("There was no answer: ")
     assert advice
+    assert consequence.startswith("A notice would be tried again")
 
 
 async def test_a_secret_that_nobody_can_open_is_our_fault() -> None:
@@ -159,8 +161,7 @@ async def test_a_secret_that_nobody_can_open_is_our_fault() -> None:
 
 def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: str | None = None) -> Answer:
     error = None if 200 <= status < 300 else f"HTTP {status}"
-    items = (ReplyItem.model_validate({"id": "n", "status": "received"}),) if b"results" in reply else ()
-    return Answer(Attempt(status, error, retry_after), ms, items, "192.0.2.1:443", reply)
+    return Answer(Attempt(status, error, retry_after), ms, "192.0.2.1:443", reply)
 
 
 @pytest.mark.parametrize(
@@ -168,28 +169,43 @@ def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: s
     [
         (answered(200), "accepted", ["takes it: HTTP 200, after 3 ms", "empty"]),
         (answered(204), "accepted", ["HTTP 204"]),
-        (answered(200, b'{"results": []}'), "accepted", ["acknowledges 1 things"]),
-        (answered(200, b'{"ok": true}'), "accepted", ["holds no acknowledgements"]),
-        (answered(200, b"<html>"), "accepted", ["is no JSON"]),
+        (answered(200, b'{"results": [{"id": "n", "status": "received"}]}'), "accepted", ["acknowledges the event"]),
+        (
+            answered(200, b'{"results": [{"id": "n", "status": "done"}]}'),
+            "accepted",
+            ["is not understood, and so it would be with notices: `status` of"],
+        ),
+        (
+            answered(200, b'[{"id": "n", "status": "received", "detail": []}]'),
+            "accepted",
+            ["not all of it is kept", "`detail`"],
+        ),
+        (answered(200, b'{"results": []}'), "accepted", ["acknowledges nothing"]),
+        (answered(200, b'{"ok": true}'), "accepted", ["acknowledges nothing"]),
+        (answered(200, b"<html>"), "accepted", ["acknowledges nothing"]),
         (answered(200, ms=4000), "accepted", ["is slow: after 10 s"]),
-        (answered(302), "redirect", ["does not take it: HTTP 302, after 3 ms", "must be the final address"]),
-        (answered(401), "unauthorized", ["joined by dots", "five minutes"]),
-        (answered(403), "unauthorized", ["joined by dots"]),
+        (
+            answered(302),
+            "redirect",
+            ["does not take it: HTTP 302, after 3 ms", "must be the final address", "tried again, for"],
+        ),
+        (answered(401), "unauthorized", ["Does the signature hold?", "joined by dots", "five minutes"]),
+        (answered(403), "unauthorized", ["Does the signature hold?", "joined by dots"]),
         (answered(404), "not_found", ["must take a POST"]),
         (answered(405), "not_found", ["must take a POST"]),
         (answered(410), "gone", ["would be suspended"]),
-        (answered(400), "refused", ["refused for good", "ignore"]),
-        (answered(413), "refused", ["refused for good"]),
-        (answered(422), "refused", ["refused for good"]),
-        (answered(429, retry_after="7"), "busy", ["come again after '7'"]),
-        (answered(503), "busy", ["tried again later"]),
+        (answered(400), "refused", ["Does the signature hold?", "joined by dots", "ignore", "parked"]),
+        (answered(413), "refused", ["undeliverable after three refusals"]),
+        (answered(422), "refused", ["undeliverable after three refusals"]),
+        (answered(429, retry_after="7"), "busy", ["come again after '7'", "tried again, for"]),
+        (answered(503), "busy", ["tried again, for"]),
         (answered(500), "failed", ["for as long as it takes"]),
         (answered(418, ms=9000), "failed", ["is slow"]),
         (Answer(Attempt(None, "of a kind that nobody expected"), 1.0), "broken", ["There was no answer"]),
     ],
 )
 def test_what_an_answer_means(answer: Answer, outcome: str, words: list[str]) -> None:
-    found, said = explained(answer, timeout=10)
+    found, said = explained(answer, 10, read(answer.reply, ["n"]))
     assert found == outcome
     for each in words:
         assert each in " ".join(said)
@@ -198,5 +214,32 @@ def test_what_an_answer_means(answer: Answer, outcome: str, words: list[str]) ->
 
 @pytest.mark.parametrize("fault", Fault)
 def test_every_fault_has_its_advice(fault: Fault) -> None:
-    _, (_, advice) = explained(Answer(Attempt(None, "x", fault=fault), 1.0), 10)
+    _, (_, advice, consequence) = explained(Answer(Attempt(None, "x", fault=fault), 1.0), 10)
     assert advice.endswith(".")
+    assert consequence.startswith("A notice would be tried again")
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [(200, "accepted"), (400, "refused"), (401, "failed"), (410, "suspend"), (500, "failed"), (429, "retry")],
+)
+async def test_the_verdict_is_the_one_of_delivery(status: int, verdict: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with serving(answer) as url, sending() as sender:
+        trial = await tried(sender, url)
+    assert (trial.verdict, trial.ok) == (verdict, status == 200)
+
+
+async def test_what_would_be_lost_of_a_reply_is_named() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        (event,) = await request.json()
+        return web.json_response({"results": [{"id": event["id"], "status": "completed", "outcome": "anonymized"}]})
+
+    async with serving(answer) as url, sending() as sender:
+        trial = await tried(sender, url)
+    assert trial.ok
+    assert trial.reply_problem is not None
+    assert "anonymized" in trial.reply_problem
+    assert trial.reply_problem in trial.explanation[-1]

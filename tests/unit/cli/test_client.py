@@ -135,6 +135,20 @@ def test_each_call_asks_what_it_says(service: FakeService) -> None:
     ]
 
 
+@pytest.mark.parametrize("results", [[], [{"result": "accepted"}] * 3, None])
+def test_every_acknowledgement_has_its_result(service: FakeService, results: Any) -> None:
+    service.answers["POST", "/v1/acknowledgements"] = Answer(202, {"results": results})
+    with Client(service.url, None) as client, pytest.raises(ApiError, match="not as Rescind does"):
+        client.acknowledge([{"notice_id": "n-1"}, {"notice_id": "n-2"}])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
+def test_what_json_cannot_say_is_refused_before_anything_is_sent(service: FakeService, value: Any) -> None:
+    with Client(service.url, None) as client, pytest.raises(InvalidInput, match="cannot be sent"):
+        client.acknowledge([{"notice_id": "n", "evidence": {"rows": value}}])
+    assert service.asked == []
+
+
 CALLS: list[Callable[[Client], Any]] = [
     lambda client: client.post_toggles([TOGGLE]),
     lambda client: client.consents("blog:a"),

@@ -287,6 +287,15 @@ def test_an_import_that_was_interrupted_goes_on_and_reports_everything(
 # status, trace
 
 
+REPLIES: dict[str, Any] = {
+    "not_understood": 0,
+    "notices": {"acknowledged": 5, "not_understood": 0, "unanswered": 1_204},
+    "last_not_understood": None,
+    "understood_at": None,
+    "seen_at": None,
+}
+
+
 def lag_of(partner: str, state: str) -> dict[str, Any]:
     return {
         "partner": partner,
@@ -300,6 +309,7 @@ def lag_of(partner: str, state: str) -> dict[str, Any]:
         "undeliverable": 0,
         "parked": 0,
         "acknowledged": 5,
+        "replies": REPLIES,
         "complete_lag": {"p50": 0.25, "p99": None},
         "windows": [window_of(927)],
     }
@@ -372,6 +382,13 @@ def test_status_tells_who_contradicts_itself(ask: Run, service: FakeService) -> 
     assert ask("status").out.splitlines()[3:] == [told]
 
 
+def test_status_tells_whose_replies_are_not_understood(ask: Run, service: FakeService) -> None:
+    rows = [lag_of("acme", "OK") | {"replies": REPLIES | {"not_understood": 3}}, lag_of("fine", "OK")]
+    service.answers["GET", "/v1/lag"] = Answer(200, {"partners": rows, "totals": None})
+    told = "replies not understood: acme (3) (rescind partners replies PARTNER)"
+    assert ask("status").out.splitlines()[3:] == [told]
+
+
 def test_status_for_programs(ask: Run, service: FakeService) -> None:
     lag = {"partners": [lag_of("acme", "STOP")], "totals": None}
     service.answers["GET", "/v1/lag"] = Answer(200, lag)
@@ -406,6 +423,7 @@ def test_status_of_one_partner_is_of_each_kind_over_each_window(
     assert ask("status", "--partner", "acme", "--strict").code == strictly
     assert [" ".join(line.split()) for line in ran.out.splitlines()] == [
         f"acme is {state}: so it is",
+        "notices by reply: 5 acknowledged, 0 not understood, 1,204 without an answer; 0 replies were not understood",
         "kind open oldest overdue at risk backlog",
         "erase 3 1 min 1 s 1 0 2",
         "all 3 1 min 1 s 3 1 4",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.cli.conftest import Ran, Run
 from tests.unit.cli.fakes import Answer, FakeService, problem
-from tests.unit.cli.test_commands import failed
+from tests.unit.cli.test_commands import REPLIES, failed, lag_of
 
 ACME: dict[str, Any] = {"id": "acme", "status": "active", "draining_since": None}
 
@@ -423,3 +423,68 @@ def test_an_answer_that_is_not_ours_is_one_line(
 ) -> None:
     service.next.append(answer)
     failed(ask(*arguments))
+
+
+# -- replies
+
+LAST: dict[str, Any] = {
+    "at": "2026-01-01T12:00:00Z", "reason": "not JSON", "excerpt": "{'results'\x1b[2J: []}", "webhook_id": "msg_7",
+    "open": True,
+}  # fmt: skip
+STANDS = "acme is WARN until a later one is understood, or: rescind partners replies acme --seen"
+
+
+@pytest.mark.parametrize(
+    ("replies", "lines"),
+    [
+        ({}, []),
+        ({"not_understood": 1, "last_not_understood": LAST}, ["it begins: {'results'\\x1b[2J: []}", STANDS]),
+        ({"not_understood": 1, "last_not_understood": LAST | {"excerpt": ""}}, [STANDS]),
+        (
+            {
+                "not_understood": 1,
+                "last_not_understood": LAST | {"excerpt": "", "open": False},
+                "seen_at": "2026-01-01T12:00:00Z",
+            },
+            ["it was marked as seen 2026-01-01 12:00:00Z"],
+        ),
+        (
+            {
+                "not_understood": 1,
+                "last_not_understood": LAST | {"excerpt": "", "open": False},
+                "seen_at": "2026-01-01T11:00:00Z",
+                "understood_at": "2026-01-01T13:00:00Z",
+            },
+            ["a later one was understood, the last 2026-01-01 13:00:00Z"],
+        ),
+    ],
+)
+def test_what_replies_said(ask: Run, service: FakeService, replies: dict[str, Any], lines: list[str]) -> None:
+    row = lag_of("acme", "WARN") | {"kinds": [], "replies": REPLIES | replies}
+    service.answers["GET", "/v1/lag/acme"] = Answer(200, row)
+    first, *rest = ask("partners", "replies", "acme").out.splitlines()
+    assert first.startswith("notices by reply: 5 acknowledged, 0 not understood, 1,204 without an answer; ")
+    came = "the last came 2026-01-01 12:00:00Z, as the answer to msg_7: not JSON"
+    assert rest == ([came, *lines] if replies else [])
+    assert json.loads(ask("partners", "replies", "acme", "--json").out) == REPLIES | replies
+
+
+def test_what_was_not_understood_is_marked_as_seen(ask: Run, service: FakeService) -> None:
+    service.answers["POST", "/v1/partners/acme/replies/seen"] = Answer(200, REPLIES)
+    ran = ask("partners", "replies", "acme", "--seen")
+    assert ran == Ran(
+        0, "what was not understood of acme until now is marked as seen; the next such reply warns again\n", ""
+    )
+    assert json.loads(ask("partners", "replies", "acme", "--seen", "--json").out) == REPLIES
+    assert [(each.method, each.path) for each in service.asked] == [("POST", "/v1/partners/acme/replies/seen")] * 2
+
+
+def test_one_that_came_after_the_mark_is_told(ask: Run, service: FakeService) -> None:
+    service.answers["POST", "/v1/partners/acme/replies/seen"] = Answer(200, REPLIES | {"last_not_understood": LAST})
+    _, line = ask("partners", "replies", "acme", "--seen").out.splitlines()
+    assert line.startswith("acme is still WARN: one came 2026-01-01 12:00:00Z, after that")
+
+
+def test_a_service_without_replies_is_none_of_ours(ask: Run, service: FakeService) -> None:
+    service.answers["GET", "/v1/lag/acme"] = Answer(200, {"kinds": [], "windows": []})
+    assert "not as Rescind does" in failed(ask("partners", "replies", "acme"))

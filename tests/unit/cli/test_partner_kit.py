@@ -6,9 +6,14 @@ import base64
 import json
 import runpy
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from agents.webhooks import body_of, parse_reply
+from agents.replies import read
+from agents.webhooks import body_of
 from rescind.partner import (
     Delivery,
     InvalidSignature,
@@ -151,15 +157,87 @@ def test_no_order_turns_a_partner_around(order: list[int], again: list[int]) -> 
 
 def test_an_amended_answer_is_read_in_a_reply() -> None:
     answer = {"id": "n1", **amended(completed(heard("erase", None)), "found in a backup")}
-    (item,) = parse_reply(reply([answer]))
+    (item,) = read(reply([answer]), ["n1"]).items
     assert (item.status, item.outcome, item.detail, item.amends) == ("completed", "deleted", "found in a backup", True)
     with pytest.raises(ValueError, match="with a word why"):
         amended(answer, " ")
 
 
 def test_what_the_reply_says_the_service_reads() -> None:
-    (item,) = parse_reply(reply([{"id": "n1", "status": "completed", "outcome": "deleted"}]))
+    (item,) = read(reply([{"id": "n1", "status": "completed", "outcome": "deleted"}]), ["n1"]).items
     assert (item.id, item.status, item.outcome) == ("n1", "completed", "deleted")
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+DAY = datetime(2026, 2, 1, 12, 30, tzinfo=timezone(timedelta(hours=1)))
+SOME = UUID(int=17)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "written"),
+    [
+        (
+            {"share": float("nan"), "most": [float("inf"), -float("inf"), 1.5]},
+            {"share": None, "most": [None, None, 1.5]},
+        ),
+        ({"text": "a\ud83d", "\udc00": "🦊"}, {"text": "a\ufffd", "\ufffd": "🦊"}),
+        ({"at": DAY, "day": DAY.date()}, {"at": "2026-02-01T12:30:00+01:00", "day": "2026-02-01"}),
+        ({2: 1, None: 3, True: 4, 2.5: 5, SOME: 6}, {"2": 1, "null": 3, "true": 4, "2.5": 5, str(SOME): 6}),
+        (
+            {"rows": 2**80, "price": Decimal("1.10"), "colour": Colour.RED},
+            {"rows": 2**80, "price": "1.10", "colour": "red"},
+        ),
+        ({"a": (1, 2), "b": {3}, "c": iter([4])}, {"a": [1, 2], "b": [3], "c": [4]}),
+        (MappingProxyType({"a": MappingProxyType({})}), {"a": {}}),
+    ],
+)
+def test_what_the_kit_writes_is_json_that_anybody_reads(evidence: Mapping[Any, Any], written: Any) -> None:
+    body = reply([{"id": "n1", "status": "completed", "evidence": evidence}])
+    assert json.loads(body, parse_constant=pytest.fail)["results"][0]["evidence"] == written
+    read_by_us = read(body, ["n1"])
+    assert (read_by_us.acknowledged, read_by_us.problem) == (1, None)
+
+
+LOOP: dict[str, Any] = {}
+LOOP["a"] = LOOP
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({"at": datetime(2026, 2, 1)}, "/results/0/evidence/at: the time 2026-02-01 00:00:00 has no zone"),  # noqa: DTZ001
+        ({"file": b"x"}, "/results/0/evidence/file: bytes is not JSON"),
+        ({"thing": object()}, "/results/0/evidence/thing: object is not JSON"),
+        ({(1, 2): 3}, "/results/0/evidence: tuple cannot be the name of a field"),
+        (LOOP, "contains itself"),
+        ({"rows": 10**5000}, "what is to be sent is not JSON: Exceeds the limit"),
+    ],
+)
+def test_what_is_no_json_the_kit_refuses_and_says_where(evidence: dict[Any, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        reply([{"id": "n1", "status": "completed", "evidence": evidence}])
+    with pytest.raises(InvalidInput, match=words.replace("/results", "")):
+        callback(SECRET, "cb_1", [{"notice_id": "n1", "status": "completed", "evidence": evidence}], NOW)
+
+
+def test_an_estimate_may_be_a_time_of_python() -> None:
+    (item,) = read(reply([{"id": "n1", "status": "in_progress", "expected_by": DAY}]), ["n1"]).items
+    assert item.expected_by == DAY
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=[])), ANYTHING, max_size=4))
+def test_whatever_stands_in_evidence_a_strict_reader_reads(evidence: dict[str, Any]) -> None:
+    json.loads(reply([{"id": "n1", "evidence": evidence}]).decode("utf-8", "strict"), parse_constant=pytest.fail)
 
 
 def test_what_the_public_library_signs_is_received() -> None:

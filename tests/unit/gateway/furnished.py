@@ -32,6 +32,7 @@ from streams.events import (
     Outcome,
     PartnerRegistered,
     RefusalReason,
+    ReplyProblem,
 )
 from streams.kinds import Action, Choice
 from streams.records import record
@@ -70,13 +71,24 @@ class Part:
     rate: int = 6
     #: Hours that nothing came of late.
     quiet: int = 0
+    #: How its reply to every seventh request, and to that of the last hour, begins, which is not understood.
+    unclear: str = ""
 
 
 CAST = (
     Part("aleph", "Aleph Labs", "OK", lag=0.4),
     Part("borealis", "Borealis AI", "OK", lag=11, behind=2, rate=9),
     Part("halcyon", "Halcyon Datasets", "OK", rate=0),
-    Part("cinder", "Cinder & Co <Research>", "WARN", lag=240, behind=5, failures=1, words="HTTP 503: busy, come again"),
+    Part(
+        "cinder",
+        "Cinder & Co <Research>",
+        "WARN",
+        lag=240,
+        behind=5,
+        failures=1,
+        words="HTTP 503: busy, come again",
+        unclear='{"results":{"n-cinder-0111-0":"<b>done</b>","subject":"user:77","' + "trace" * 20 + '":1}}',
+    ),
     Part("delta", "Delta Corpus", "STALL", lag=95, behind=30, quiet=6, complete_within=timedelta(hours=25)),
     Part("ember", "Ember Search", "STOP", behind=9, takes=False, failures=7, words="cannot connect: refused"),
     Part("fathom", "Fathom Models", "STOP", lag=30, behind=6, status="paused"),
@@ -168,7 +180,7 @@ def an_hour(
     data = BatchDelivered(
         partner=part.id, lane=lane, first_offset=position.offset, last_offset=position.offset, notices=count,
         webhook_id=f"msg_{part.id}_{position.offset}", attempt=1, status_code=200, duration_ms=dice.uniform(20, 400),
-        delivered_at=taken,
+        delivered_at=taken, **replied(part, count, unclear=at == NOON - HOUR or position.offset % 7 == 0),
     )  # fmt: skip
     gateway.log.put([record(DELIVERIES.name, Envelope(f"d-{part.id}-{position.offset}", taken, data))])
     if not answered:
@@ -183,6 +195,14 @@ def an_hour(
             reason=dice.choice((RefusalReason.LEGAL_HOLD, RefusalReason.EXEMPT)) if refuses else None,
         )  # fmt: skip
         gateway.log.put([record(ACKNOWLEDGEMENTS.name, Envelope(f"a-{notice.id}", then, said))])
+
+
+def replied(part: Part, count: int, *, unclear: bool) -> dict[str, Any]:
+    """What a reply to so many notices said; `unclear` where its partner ever is."""
+    if not (unclear and part.unclear):
+        return {"acknowledged": count - count // 5}
+    problem = ReplyProblem(reason="`results` is an object, and not a list", excerpt=part.unclear)
+    return {"acknowledged": 0, "not_understood": count, "reply_problem": problem}
 
 
 def fail(gateway: Gateway, part: Part, lane: int) -> None:

@@ -140,8 +140,8 @@ def _decoded(item: Record) -> Envelope | None:
 async def not_sent(partner: Partner, webhook_id: str) -> Trial:
     """In the place of a partner that takes everything."""
     return Trial(
-        ok=True, outcome="accepted", explanation=("It takes it.",), webhook_id=webhook_id, status=200,
-        duration_ms=1.5, address="192.0.2.1:443", acknowledgements=0, reply="",
+        ok=True, outcome="accepted", verdict="accepted", explanation=("It takes it.",), webhook_id=webhook_id,
+        status=200, duration_ms=1.5, address="192.0.2.1:443", acknowledgements=0, reply_problem=None, reply="",
     )  # fmt: skip
 
 

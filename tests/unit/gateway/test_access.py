@@ -34,6 +34,7 @@ MATRIX: list[tuple[str, str, dict[Role, int]]] = [
     ("POST", "/v1/partners/acme/test", {P: 403, O: 200, A: 200}),
     ("POST", "/v1/partners/other/test", {P: 403, O: 200, A: 404}),
     ("POST", "/v1/partners/acme/try", {P: 403, O: 200, A: 403}),
+    ("POST", "/v1/partners/acme/replies/seen", {P: 403, O: 200, A: 403}),
     ("POST", "/v1/partners/acme/replay", {P: 403, O: 400, A: 403}),
     ("GET", "/v1/dead-letters/undeliverable", {P: 403, O: 200, A: 403}),
     ("POST", "/v1/dead-letters/undeliverable/redrive", {P: 403, O: 400, A: 403}),
@@ -213,7 +214,7 @@ async def test_another_method_is_405_and_says_which_are_allowed(
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/v1", "/v1/", "/v1/toggles/", "/v1/partners/", "/v1/partners/a/b", "/V1/lag", "/v1/subjects/user:1"],
+    ["/nothing", "/v1", "/v1/", "/v1/toggles//", "/v1/partners/a/b", "/V1/lag", "/v1/subjects/user:1"],
 )
 async def test_what_is_not_there_is_404(gateway: Gateway, path: str) -> None:
     found = problem(await gateway.http.get(path, headers=gateway.operator), 404, "not-found")

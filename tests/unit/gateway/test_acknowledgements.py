@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from gateway.ack_items import Result
+from gateway.acknowledgements import TAKEN
 from ledger import NoticeStatus
 from streams.events import Acknowledged, Notice, NoticesIssued
 from streams.kinds import Action
@@ -19,7 +26,7 @@ from tests.unit.gateway.harness import NOON, Gateway, at, problem
 URL = "/v1/acknowledgements"
 
 
-def said(number: int = 1, status: str = "completed", **fields: Any) -> dict[str, Any]:
+def said(number: int = 1, status: Any = "completed", **fields: Any) -> dict[str, Any]:
     body = {"notice_id": f"n-acme-{number}", "status": status}
     if status == "completed":
         body["outcome"] = "deleted"
@@ -80,7 +87,9 @@ async def test_all_of_a_request_are_accepted_in_its_order(gateway: Gateway) -> N
     assert (first.partner, first.subject, first.via, first.occurred_at) == ("acme", "user:3", "api", NOON)
 
 
-@pytest.mark.parametrize("body", [said(), [said()], {"acknowledgements": [said()]}])
+@pytest.mark.parametrize(
+    "body", [said(), [said()], {"acknowledgements": [said()]}, {"results": [said()]}, {"Results": said()}]
+)
 async def test_one_may_come_alone_or_in_a_list(gateway: Gateway, body: Any) -> None:
     assert (await send(gateway, body)).status_code == 202
     assert statuses(gateway, [1]) == ["completed"]
@@ -151,94 +160,278 @@ async def test_what_a_partner_may_say(gateway: Gateway, body: dict[str, Any]) ->
     assert data.evidence == body.get("evidence")
 
 
-def nested(levels: int) -> dict[str, Any]:
-    inner: dict[str, Any] = {}
-    for _ in range(levels):
-        inner = {"a": inner}
-    return inner
+STATUSES = "received, in_progress, completed, refused"
+NO_ID = "not an id, which is 1 to 128 printable ASCII characters without white space"
+NO_TIME = "not a time by RFC 3339 with its zone, such as 2026-01-31T12:00:00Z"
+OUTCOME = "an outcome belongs to status completed, and completed needs one"
+REASON = "a reason belongs to status refused, and refused needs one"
+BESIDE = "a code of a vocabulary stands in the place of status, outcome and reason"
+EXPECTED = "expected_by belongs to status in_progress"
+AMENDS = "amends belongs to status completed or refused, with a detail that says why"
+NO_STATUS = "status is missing, or a vocabulary and a code of it"
+NO_CODE = "not a code of vocabulary drop, which has: 2, 3, 4, 5"
+NO_OBJECT = "an acknowledgement is a JSON object"
 
-
-BAD: list[tuple[str, Any, str]] = [
-    ("completed without an outcome", said(outcome=None), ""),
-    ("completed with a reason", said(reason="exempt"), ""),
-    ("received with an outcome", said(status="received", outcome="deleted"), ""),
-    ("in progress with an outcome", said(status="in_progress", outcome="deleted"), ""),
-    ("refused without a reason", said(status="refused", reason=None), ""),
-    ("refused with an outcome", said(status="refused", outcome="deleted"), ""),
-    ("received with a reason", said(status="received", reason="other"), ""),
-    ("expected after it is completed", said(expected_by="2026-02-01T00:00:00Z"), ""),
-    ("expected after it is refused", said(status="refused", expected_by="2026-02-01T00:00:00Z"), ""),
-    ("expected of what is only received", said(status="received", expected_by="2026-02-01T00:00:00Z"), ""),
-    ("an unknown status", said(status="done"), "/status"),
-    ("a status in capitals", said(status="RECEIVED"), "/status"),
-    ("an unknown outcome", said(outcome="erased"), "/outcome"),
-    ("an unknown reason", said(status="refused", reason="because"), "/reason"),
-    ("an unknown field", said(partner="other"), "/partner"),
-    ("no notice", {"status": "received"}, "/notice_id"),
-    ("no status", {"notice_id": "n-acme-1"}, ""),
-    ("a code of no vocabulary, and no status", {"notice_id": "n-acme-1", "code": "3"}, ""),
-    ("a vocabulary without a code", {"notice_id": "n-acme-1", "vocabulary": "drop"}, ""),
-    ("a code that the vocabulary has not", foreign("drop", "1"), ""),
-    ("a code that is a number", foreign("drop", 3), "/code"),
-    ("a code that is too long", said(code="x" * 201), "/code"),
-    ("an empty code", said(code=""), "/code"),
-    ("another vocabulary", foreign("klingon", "3"), "/vocabulary"),
-    ("a vocabulary beside a status", said(vocabulary="drop", code="3"), ""),
-    ("a vocabulary beside an outcome", foreign("drop", "3", outcome="deleted"), ""),
-    ("a vocabulary beside a reason", foreign("drop", "2", reason="exempt"), ""),
-    ("expected of what a code says is done", foreign("drop", "3", expected_by="2026-02-01T00:00:00Z"), ""),
-    ("an amendment that does not say why", said(amends=True), ""),
-    ("an amendment that says nothing", said(amends=True, detail=" "), ""),
-    ("an amendment that is no answer yet", said(status="in_progress", amends=True, detail="so"), ""),
-    ("an amendment by a number", said(amends=1, detail="so"), "/amends"),
-    ("a notice that is a number", said(notice_id=1), "/notice_id"),
-    ("an empty notice", said(notice_id=""), "/notice_id"),
-    ("a notice that is too long", said(notice_id="x" * 129), "/notice_id"),
-    ("a detail that is too long", said(detail="x" * 1001), "/detail"),
-    ("a detail that is a number", said(detail=5), "/detail"),
-    ("expected without a zone", said(status="in_progress", expected_by="2026-02-01T00:00:00"), "/expected_by"),
-    ("expected as a number", said(status="in_progress", expected_by=1_770_000_000), "/expected_by"),
-    ("expected as a number in text", said(status="in_progress", expected_by="1770000000"), "/expected_by"),
+BAD: list[tuple[str, Any, str, str]] = [
+    ("completed without an outcome", said(outcome=None), "", OUTCOME),
+    ("completed with a reason", said(reason="exempt"), "", REASON),
+    ("received with an outcome", said(status="received", outcome="deleted"), "", OUTCOME),
+    ("in progress with an outcome of no meaning", said(status="in_progress", outcome="soon"), "", OUTCOME),
+    ("refused without a reason", said(status="refused", reason=None), "", REASON),
+    ("refused with an outcome", said(status="refused", outcome="deleted"), "", OUTCOME),
+    ("received with a reason", said(status="received", reason="other"), "", REASON),
+    ("expected after it is completed", said(expected_by="2026-02-01T00:00:00Z"), "", EXPECTED),
+    ("expected after it is refused", said(status="refused", expected_by="2026-02-01T00:00:00Z"), "", EXPECTED),
+    ("expected of what is only received", said(status="received", expected_by="2026-02-01T00:00:00Z"), "", EXPECTED),
+    ("an unknown status", said(status="done"), "/status", f"status: not one of {STATUSES}"),
+    ("a status that is a number", said(status=3), "/status", f"status: not one of {STATUSES}"),
+    ("an outcome that is a list", said(outcome=["deleted"]), "/outcome", "outcome: not one of deleted, suppressed, "),
+    ("an unknown field", said(partner="other"), "/partner", "partner: no such field"),
+    ("a misspelt field", said(expectd_by=""), "/expectd_by", "expectd_by: no such field; did you mean expected_by?"),
+    ("a field with a slash", said(**{"a/b": 1}), "/a~1b", "a/b: no such field"),
+    ("a field with a long name", said(**{"x" * 300: 1}), "/" + "x" * 300, "x" * 128 + ": no such field"),
+    ("no notice", {"status": "received"}, "/notice_id", "notice_id: missing"),
+    ("no status", {"notice_id": "n-acme-1"}, "", NO_STATUS),
+    ("a code of no vocabulary, and no status", {"notice_id": "n-acme-1", "code": "3"}, "", NO_STATUS),
+    ("a vocabulary without a code", {"notice_id": "n-acme-1", "vocabulary": "drop"}, "", NO_CODE),
+    ("a code that the vocabulary has not", foreign("drop", "1"), "", NO_CODE),
+    ("another vocabulary", foreign("klingon", "3"), "/vocabulary", "vocabulary: not one of opendsr, drp, drop"),
+    ("a vocabulary beside a status", said(vocabulary="drop", code="3"), "", BESIDE),
+    ("a vocabulary beside an outcome", foreign("drop", "3", outcome="deleted"), "", BESIDE),
+    ("a vocabulary beside an outcome of no meaning", foreign("drop", "3", outcome="gone"), "", BESIDE),
+    ("a vocabulary beside a reason", foreign("drop", "2", reason="exempt"), "", BESIDE),
+    ("expected of what a code says is done", foreign("drop", "3", expected_by="2026-02-01T00:00:00Z"), "", EXPECTED),
+    ("an amendment that does not say why", said(amends=True), "", AMENDS),
+    ("an amendment that says nothing", said(amends=True, detail=" "), "", AMENDS),
+    ("an amendment that is no answer yet", said(status="in_progress", amends=True, detail="so"), "", AMENDS),
+    ("an amendment by a number", said(amends=1, detail="so"), "/amends", "amends: neither true nor false"),
+    ("a notice that is a number", said(notice_id=1), "/notice_id", "notice_id: not text"),
+    ("an empty notice", said(notice_id=""), "/notice_id", "notice_id: "),
+    ("a notice that is too long", said(notice_id="x" * 129), "/notice_id", f"notice_id: {NO_ID}"),
+    ("an id with half a character", {"id": "n-\ud800", "status": "received"}, "/id", f"id: {NO_ID}"),
+    ("expected without a zone", said(status="in_progress", expected_by="2026-02-01T00:00:00"), "/expected_by", NO_TIME),
+    ("expected as a number", said(status="in_progress", expected_by=1_770_000_000), "/expected_by", NO_TIME),
+    ("expected as a number in text", said(status="in_progress", expected_by="1770000000"), "/expected_by", NO_TIME),
     (
         "expected after the end of the calendar",
         said(status="in_progress", expected_by="9999-12-31T23:59:59-14:00"),
         "/expected_by",
+        "expected_by: beyond the years 1 to 9999 in UTC",
     ),
-    ("a time without a zone", said(occurred_at="2026-01-01T11:00:00"), "/occurred_at"),
-    ("a time before the calendar", said(occurred_at="0001-01-01T00:00:00+14:00"), "/occurred_at"),
-    ("a time as a number", said(occurred_at=1_767_265_200), "/occurred_at"),
-    ("evidence that is a list", said(evidence=[1]), "/evidence"),
-    ("evidence that is text", said(evidence="yes"), "/evidence"),
-    ("evidence over the cap", said(evidence={"log": "x" * 16_384}), ""),
-    ("evidence over the cap in bytes", said(evidence={"log": "ä" * 8_200}), ""),
-    ("null", None, ""),
-    ("a text", "n-acme-1", ""),
-    ("a list", [], ""),
+    ("a time without a zone", said(occurred_at="2026-01-01T11:00:00"), "/occurred_at", f"occurred_at: {NO_TIME}"),
+    ("a time before the calendar", said(occurred_at="0001-01-01T01:00:00+14:00"), "/occurred_at", "beyond the years"),
+    ("a time as a number", said(occurred_at=1_767_265_200), "/occurred_at", f"occurred_at: {NO_TIME}"),
+    ("null", None, "", NO_OBJECT),
+    ("a text", "n-acme-1", "", NO_OBJECT),
+    ("a list", [], "", NO_OBJECT),
+    ("nothing", {}, "/notice_id", "notice_id: missing"),
 ]
+bad = pytest.mark.parametrize(("item", "pointer", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 
 
-@pytest.mark.parametrize(("item", "pointer"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-async def test_one_that_makes_no_sense_keeps_out_the_whole_request(gateway: Gateway, item: Any, pointer: str) -> None:
-    found = problem(await send(gateway, [said(1), item]), 422, "invalid")
-    assert {(error["index"], error["pointer"]) for error in found["errors"]} >= {(1, pointer)}
-    assert {error["index"] for error in found["errors"]} == {1}
+def raw(body: Any) -> bytes:
+    """As Python's own module writes it, which can write more than orjson."""
+    return json.dumps(body).encode()
+
+
+@bad
+async def test_one_that_makes_no_sense_keeps_out_no_other(
+    gateway: Gateway, item: Any, pointer: str, words: str
+) -> None:
+    answer = await send_raw(gateway, raw([said(1), item, said(2)]))
+    assert answer.status_code == 202
+    first, odd, last = answer.json()["results"]
+    assert (first["result"], odd["result"], last["result"]) == ("accepted", "invalid", "accepted")
+    assert words in odd["detail"]
+    given = item.get("notice_id", item.get("id")) if isinstance(item, dict) else None
+    assert odd["notice_id"] == (given[:128].replace("\ud800", "\ufffd") if isinstance(given, str) else None)
+    assert [data.notice_id for data in recorded(gateway)] == ["n-acme-1", "n-acme-2"]
+    assert statuses(gateway, (1, 2)) == ["completed", "completed"]
+
+
+@bad
+async def test_alone_it_is_a_problem_that_says_where(gateway: Gateway, item: Any, pointer: str, words: str) -> None:
+    found = problem(await send_raw(gateway, raw([item])), 422, "not-accepted")
+    (error,) = found["errors"]
+    assert (error["index"], error["pointer"], error["result"]) == (0, pointer, "invalid")
+    assert words in error["detail"]
     assert not recorded(gateway)
 
 
-async def test_evidence_of_just_the_cap_is_kept(gateway: Gateway) -> None:
-    evidence = {"log": "x" * (16 * 1024 - len('{"log":""}'))}
-    assert (await send(gateway, said(evidence=evidence))).status_code == 202
-    assert recorded(gateway)[0].evidence == evidence
+async def test_a_problem_names_all_that_is_wrong_with_every_item(gateway: Gateway) -> None:
+    body = [said(status="done", expectd_by="x"), said(notice_id="n-nobody-1"), 5, said(outcome="resumed")]
+    found = problem(await send(gateway, body), 422, "not-accepted")
+    assert [(error["index"], error.get("pointer"), error["result"]) for error in found["errors"]] == [
+        (0, "/status", "invalid"),
+        (0, "/expectd_by", "invalid"),
+        (1, None, "unknown_notice"),
+        (2, "", "invalid"),
+        (3, None, "wrong_outcome"),
+    ]
 
 
-@pytest.mark.parametrize(("levels", "status"), [(60, 202), (100, 400), (250, 400), (300, 400)])
-async def test_evidence_that_could_not_be_written_again_is_refused(gateway: Gateway, levels: int, status: int) -> None:
+async def test_of_very_many_faults_the_first_are_told(gateway: Gateway) -> None:
+    answer = await send(gateway, [said(1), said(2, **{f"field-{number}": 1 for number in range(1000)})])
+    assert answer.json()["results"][1]["detail"].count("no such field") == 5
+
+
+FULL = {"log": "x" * (16 * 1024 - len('{"log":""}'))}
+KEPT: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
+    ("evidence of just the cap", said(evidence=FULL), {"evidence": FULL}, None),
+    ("evidence over the cap", said(evidence={"log": "x" * 16_384}), {"evidence": None}, "its evidence is larger than "),
+    ("over the cap in bytes", said(evidence={"log": "ä" * 8_200}), {"evidence": None}, "its evidence is larger than "),
+    ("evidence that is a list", said(evidence=[1]), {"evidence": None}, "its evidence is no JSON object"),
+    ("evidence that is text", said(evidence="yes"), {"evidence": None}, "its evidence is no JSON object"),
+    ("half a character", said(detail="a\ud83d"), {"detail": "a\ufffd"}, "characters that are no Unicode were replaced"),
+    ("NaN", said(evidence={"rows": float("nan")}), {"evidence": {"rows": None}}, "NaN and infinite numbers were"),
+    ("a long number", said(evidence={"rows": 2**64}), {"evidence": {"rows": str(2**64)}}, "beyond 64 bits"),
+    ("64 bits", said(evidence={"rows": 2**64 - 1}), {"evidence": {"rows": 2**64 - 1}}, None),
+    ("a detail that is too long", said(detail="x" * 1001), {"detail": "x" * 1000}, "its detail was cut at 1,000 char"),
+    ("a detail that is a number", said(detail=5), {"detail": "5"}, None),
+    ("a detail that is a list", said(detail=["so"]), {"detail": None}, "its detail is no text and was left out"),
+    ("a code that is too long", said(code="x" * 201), {"code": "x" * 200}, "its code was cut at 200 characters"),
+    ("an empty code", said(code=""), {"code": None}, None),
+    ("a code that is a number", foreign("drop", 3), {"code": "3", "outcome": "deleted"}, None),
+    ("a vocabulary in capitals", foreign("DRP", "Fulfilled"), {"vocabulary": "drp", "outcome": "deleted"}, None),
+    ("words in capitals", said(status="COMPLETED", outcome="ALREADY_DELETED"), {"outcome": "already_deleted"}, None),
+    ("a status in camel case", said(status="inProgress"), {"status": "in_progress"}, None),
+    ("a time that was never set", said(expected_by="0001-01-01T00:00:00Z"), {"expected_by": None}, None),
+    ("nulls", said(extend=None, amends=None, occurred_at=None, code=None), {"outcome": "deleted"}, None),
+    (
+        "an unknown reason",
+        said(status="refused", reason="backup"),
+        {"reason": "other", "code": "backup"},
+        "recorded; its reason is none of exempt, legal_hold, identity_not_verified, outside_jurisdiction, other, so it"
+        " counts as other, with your word in its code",
+    ),
+    ("a reason by its name", said(status="refused", reason="Other"), {"reason": "other", "code": None}, None),
+]
+
+
+@pytest.mark.parametrize(("item", "kept", "told"), [case[1:] for case in KEPT], ids=[case[0] for case in KEPT])
+async def test_what_can_be_recorded_is_recorded_and_what_was_left_out_is_told(
+    gateway: Gateway, item: dict[str, Any], kept: dict[str, Any], told: str | None
+) -> None:
+    answer = await send_raw(gateway, raw([item]))
+    assert answer.status_code == 202
+    (found,) = answer.json()["results"]
+    assert (found["notice_id"], found["result"]) == ("n-acme-1", "accepted")
+    assert found["detail"] is None if told is None else found["detail"].startswith("recorded; ")
+    assert told is None or told in found["detail"]
+    (data,) = recorded(gateway)
+    assert {name: getattr(data, name) for name in kept} == kept
+
+
+async def test_what_was_left_out_is_told_beside_the_rest(gateway: Gateway) -> None:
+    await send(gateway, said(1))
+    amended = said(1, "refused", amends=True, detail="x" * 1001)
+    told = "it takes the place of your earlier answer, completed (deleted); recorded; its detail was cut at 1,000 char"
+    assert (await result(gateway, amended))[1] == f"{told}acters"
+    found = problem(await send(gateway, said(notice_id="n-nobody-1", detail="x" * 1001)), 422)
+    assert found["errors"][0]["detail"] == "there is no such notice"
+
+
+UUID = "6f1c0a34-7d2c-5b7e-9d0a-7d2c6c1f4e11"
+
+
+@pytest.mark.parametrize("name", ["id", "notice_id"])
+@pytest.mark.parametrize("written", [UUID, UUID.upper(), f"{{{UUID}}}", UUID.replace("-", ""), f"urn:uuid:{UUID}"])
+async def test_an_id_in_any_usual_form_is_answered_in_ours(gateway: Gateway, name: str, written: str) -> None:
+    notice = notice_of(1, "erase").model_copy(update={"id": UUID})
+    gateway.happened(NOTICES.name, "pack", NoticesIssued(partner="acme", lane=0, notices=(notice,)), 0)
+    answer = await send(gateway, {"results": [{name: written, "status": "completed", "outcome": "deleted"}]})
+    assert answer.json() == {"results": [{"notice_id": UUID, "result": "accepted", "detail": None}]}
+    assert gateway.ledger.notices([UUID])[UUID].status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("action", "ours"),
+    [
+        ("erase", "deleted, suppressed, not_found, already_deleted"),
+        ("stop", "deleted, suppressed, not_found, already_deleted"),
+        ("resume", "not_found, already_deleted, resumed"),
+    ],
+)
+async def test_an_outcome_that_we_have_no_word_for_is_kept_and_closes_nothing(
+    gateway: Gateway, action: str, ours: str
+) -> None:
+    notice = notice_of(9, action)
+    gateway.happened(NOTICES.name, "pack", NoticesIssued(partner="acme", lane=0, notices=(notice,)), 0)
+    before = statuses(gateway, [9])
+    told = (
+        "recorded; the outcome anonymized is none of ours, so it changes nothing and an open notice stays open: say one"
+        f" of {ours}"
+    )
+    assert await result(gateway, said(9, outcome="anonymized")) == ("not_understood", told)
+    (data,) = recorded(gateway)
+    assert (data.status, data.outcome, data.code) == ("completed", "unknown", "anonymized")
+    assert statuses(gateway, [9]) == before
+    assert gateway.ledger.timeline("user:9")[-1].detail["verdict"] == "not_understood"
+
+
+ITEMS = st.one_of(
+    st.sampled_from([case[1] for case in BAD] + [case[1] for case in KEPT] + GOOD),
+    st.builds(said, st.integers(1, 5), st.sampled_from(["received", "refused", "COMPLETED", "done"])),
+    st.builds(said, notice_id=st.sampled_from(["n-other-1", "n-nobody-1", UUID.upper()])),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[])),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    ),
+)
+
+
+@given(items=st.lists(ITEMS, min_size=1, max_size=6))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_there_is_one_result_for_every_item_in_its_order(gateway: Gateway, items: list[Any]) -> None:
+    alone = []
+    for item in items:
+        answer = await send_raw(gateway, raw([item]))
+        body = answer.json()
+        alone.append((body["results"] if answer.status_code == 202 else body["errors"])[0])
+    before = len(recorded(gateway))
+    answer = await send_raw(gateway, raw(items))
+    if answer.status_code == 422:
+        assert {error["index"] for error in answer.json()["errors"]} == set(range(len(items)))
+        assert len(recorded(gateway)) == before
+        return
+    results = answer.json()["results"]
+    assert [each["notice_id"] for each in results] == [each["notice_id"] for each in alone]
+    unsound = {"invalid", "unknown_notice", "not_yours", "wrong_outcome", "not_understood"}
+    assert [each["result"] for each in results if each["result"] in unsound] == [
+        each["result"] for each in alone if each["result"] in unsound
+    ]
+    taken = [each["notice_id"] for each in results if each["result"] in TAKEN]
+    assert [data.notice_id for data in recorded(gateway)[before:]] == taken
+
+
+async def test_one_bad_item_of_1000_keeps_out_no_other(gateway: Gateway) -> None:
+    gateway.issued(*range(100, 1099))
+    items: list[Any] = [said(number) for number in range(100, 1099)]
+    items.insert(500, "n-acme-1")
+    answer = await send(gateway, items)
+    assert [index for index, each in enumerate(answer.json()["results"]) if each["result"] != "accepted"] == [500]
+    assert len(recorded(gateway)) == 999
+
+
+@pytest.mark.parametrize("levels", [60, 100, 250, 500])
+async def test_evidence_is_kept_as_far_as_it_can_be_written_again(gateway: Gateway, levels: int) -> None:
     answer = await send_raw(
         gateway,
         b'[{"notice_id":"n-acme-1","status":"received","evidence":%s}]' % (b'{"a":' * levels + b"1" + b"}" * levels),
     )
-    assert answer.status_code == status
-    assert len(recorded(gateway)) == (status == 202)
+    assert answer.status_code == 202
+    told = None if levels < 64 else "recorded; what is nested more than 64 levels deep was left out"
+    assert answer.json()["results"][0]["detail"] == told
+    assert orjson.dumps(recorded(gateway)[0].evidence).count(b"{") == min(levels, 63)
+
+
+async def test_what_nobody_can_read_is_no_acknowledgement(gateway: Gateway) -> None:
+    body = b'[{"notice_id":"n-acme-1","status":"received","evidence":%s}]' % (
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    )
+    found = problem(await send_raw(gateway, body), 400, "malformed")
+    assert found["detail"] == "the body is nested too deep to be read"
+    assert not recorded(gateway)
 
 
 async def send_raw(gateway: Gateway, body: bytes) -> httpx.Response:
@@ -488,8 +681,13 @@ async def test_more_time_is_asked_for_before_the_deadline(gateway: Gateway) -> N
     assert statuses(gateway, [9]) == ["in_progress"]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"status": "received"}, {"detail": None}, {"detail": " "}, {"extend": "yes"}, {"extend": None}]
-)
+@pytest.mark.parametrize("changes", [{"status": "received"}, {"detail": None}, {"detail": " "}, {"extend": "yes"}])
 async def test_more_time_needs_a_reason(gateway: Gateway, changes: dict[str, Any]) -> None:
-    problem(await send(gateway, said(1, **MORE | changes)), 422, "invalid")
+    problem(await send(gateway, said(1, **MORE | changes)), 422, "not-accepted")
+
+
+def test_every_result_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "acknowledgements.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (yes|no) \|", text, re.MULTILINE)
+    assert {name for name, _ in rows} == set(get_args(Result))
+    assert {name for name, recorded in rows if recorded == "yes"} == TAKEN

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ledger import Role
+from streams.topics import TOGGLES
 from tests.unit.gateway.harness import Gateway, gateway_in, problem
 
 ROUTES = [
@@ -24,13 +27,9 @@ MALFORMED: dict[str, bytes] = {
     "empty": b"",
     "white space": b"  \n",
     "cut off": b'{"subject": "user:1"',
-    "not UTF-8": b'{"subject": "user:\xff"}',
-    "UTF-16": '{"subject": "user:1"}'.encode("utf-16"),
-    "a byte order mark": b'\xef\xbb\xbf{"subject": "user:1"}',
-    "NaN": b'{"version": NaN}',
-    "Infinity": b'{"version": Infinity}',
-    "a number beyond all numbers": b'{"version": 1e400}',
-    "a lone surrogate": b'{"source": "\\ud800"}',
+    "half of UTF-16": b"\xff\xfe[\x00]",
+    "a byte order mark alone": b"\xef\xbb\xbf",
+    "two byte order marks": b"\xef\xbb\xbf" * 2 + b"{}",
     "a comma too many": b"[1,]",
     "two values": b"{} {}",
     "single quotes": b"{'a': 1}",
@@ -40,8 +39,24 @@ MALFORMED: dict[str, bytes] = {
     "100,000 opening brackets": b"[" * 100_000,
     "100,000 opening braces": b'{"a":' * 100_000,
     "100,000 nested lists": b"[" * 100_000 + b"]" * 100_000,
-    "1,000 nested lists, which orjson reads but does not write": b"[" * 1000 + b"]" * 1000,
+}
+#: What is no JSON, or cannot be written again; what partners say of their notices is taken all the same.
+UNSOUND: dict[str, bytes] = {
+    "not UTF-8": b'{"subject": "user:\xff"}',
+    "NaN": b'{"version": NaN}',
+    "Infinity": b'{"version": Infinity}',
+    "a number beyond all numbers": b'{"version": 1e400}',
+    "a lone surrogate": b'{"source": "\\ud800"}',
+    "a line break in a text": b'{"source": "a\nb"}',
+    "500 nested lists, which orjson reads but does not write": b"[" * 500 + b"]" * 500,
     "65 nested objects": b'{"a":' * 65 + b"1" + b"}" * 65,
+}
+TEXT = '{"subject": "user:Jürgen"}'
+ENCODED = {
+    "UTF-8 with a byte order mark": TEXT.encode("utf-8-sig"),
+    "UTF-16": TEXT.encode("utf-16"),
+    "UTF-16 without a mark": TEXT.encode("utf-16-le"),
+    "UTF-32": TEXT.encode("utf-32"),
 }
 
 
@@ -54,6 +69,94 @@ async def test_what_is_no_json_is_400(gateway: Gateway, method: str, path: str, 
     answer = await gateway.http.request(method, path, content=body, headers=headers)
     problem(answer, 400, "malformed")
     assert len(gateway.log.records) == before
+
+
+async def sent(gateway: Gateway, method: str, path: str, role: Role, body: bytes, **headers: str) -> httpx.Response:
+    key = gateway.as_(role, "acme" if role is Role.PARTNER else None)
+    return await gateway.http.request(method, path, content=body, headers=key | headers)
+
+
+@pytest.mark.parametrize("body", UNSOUND.values(), ids=UNSOUND.keys())
+@route
+async def test_nothing_but_an_acknowledgement_is_altered_on_its_way_in(
+    gateway: Gateway, method: str, path: str, role: Role, body: bytes
+) -> None:
+    gateway.registered()
+    answer = await sent(gateway, method, path, role, body)
+    if role is Role.PARTNER:
+        assert problem(answer, 422, "not-accepted")["errors"][0]["result"] == "invalid"
+    else:
+        problem(answer, 400, "malformed")
+
+
+@pytest.mark.parametrize("body", ENCODED.values(), ids=ENCODED.keys())
+@route
+async def test_a_byte_order_mark_and_another_encoding_change_nothing(
+    gateway: Gateway, method: str, path: str, role: Role, body: bytes
+) -> None:
+    gateway.registered()
+    plain = await sent(gateway, method, path, role, TEXT.encode())
+    found = problem(await sent(gateway, method, path, role, body), 422)
+    assert found == plain.json()
+
+
+async def test_what_has_a_byte_order_mark_is_kept_as_it_was_meant(gateway: Gateway) -> None:
+    toggle = '[{"subject":"user:Jürgen","purpose":"ai","choice":"opt_out","occurred_at":"2026-01-01T11:00:00Z"}]'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        answer = await sent(gateway, "POST", "/v1/toggles", Role.PLATFORM, toggle.encode(encoding))
+        assert answer.status_code == 202
+    assert {event.data.key() for event in gateway.log.events(TOGGLES.name)} == {"user:Jürgen"}
+
+
+WITH_BODY = [
+    *ROUTES,
+    ("POST", "/v1/callbacks/acme", Role.PARTNER),
+    ("POST", "/v1/gate", Role.PLATFORM),
+    ("POST", "/v1/exports", Role.PLATFORM),
+    ("POST", "/v1/exports/e-1/close", Role.PLATFORM),
+    ("PUT", "/v1/exports/e-1/subjects/0", Role.PLATFORM),
+    ("POST", "/v1/partners/acme/rotate-secret", Role.OPERATOR),
+    ("POST", "/v1/partners/acme/replay", Role.OPERATOR),
+    ("POST", "/v1/dead-letters/undeliverable/redrive", Role.OPERATOR),
+    ("POST", "/v1/dead-letters/undeliverable/discard", Role.OPERATOR),
+    ("POST", "/v1/dead-letters/undeliverable/outcomes", Role.OPERATOR),
+    ("POST", "/v1/dead-letters/poisoned/redrive", Role.OPERATOR),
+    ("POST", "/v1/dead-letters/poisoned/discard", Role.OPERATOR),
+]
+
+
+def test_every_route_that_takes_a_body_is_tried(gateway: Gateway) -> None:
+    described = {
+        (method.upper(), path.format(partner="acme", export="e-1", block=0))
+        for path, methods in gateway.app.openapi()["paths"].items()
+        for method, operation in methods.items()
+        if "requestBody" in operation
+    }
+    assert described == {(method, path) for method, path, _ in WITH_BODY}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "identity, gzip", "gzip, identity"])
+@pytest.mark.parametrize(("method", "path", "role"), WITH_BODY, ids=[f"{case[0]} {case[1]}" for case in WITH_BODY])
+async def test_a_compressed_body_is_415_and_told_what_is_taken(
+    gateway: Gateway, method: str, path: str, role: Role, coding: str
+) -> None:
+    gateway.registered()
+    answer = await sent(gateway, method, path, role, gzip.compress(b"[]"), **{"content-encoding": coding})
+    found = problem(answer, 415, "unsupported-content-encoding")
+    assert found["detail"] == "a body with a Content-Encoding is not taken; send it uncompressed"
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
+async def test_a_body_that_says_it_is_not_compressed_is_taken(gateway: Gateway, coding: str) -> None:
+    body = b'{"id":"1","subject":"user:1","purpose":"ai","choice":"opt_out","occurred_at":"2026-01-01T11:00:00Z"}'
+    answer = await sent(gateway, "POST", "/v1/toggles", Role.PLATFORM, body, **{"content-encoding": coding})
+    assert answer.status_code == 202
+
+
+async def test_a_compressed_body_that_does_not_say_so_is_told_that_it_is(gateway: Gateway) -> None:
+    found = problem(await sent(gateway, "POST", "/v1/toggles", Role.PLATFORM, gzip.compress(b"[]")), 400, "malformed")
+    assert found["detail"] == "the body is not JSON: it is compressed by gzip; send it as it is"
 
 
 @pytest.mark.parametrize(

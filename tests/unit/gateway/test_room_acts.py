@@ -356,8 +356,8 @@ async def test_it_tests_its_own_endpoint(gateway: Gateway) -> None:
     async def try_partner(partner: Any, webhook_id: str) -> Trial:
         tried.append(partner.id)
         return Trial(
-            ok=False, outcome="refused", explanation=("It answers 500.",), webhook_id=webhook_id, status=500,
-            duration_ms=3, address=None, acknowledgements=0, reply="<i>oops</i>",
+            ok=False, outcome="failed", verdict="failed", explanation=("It answers 500.",), webhook_id=webhook_id,
+            status=500, duration_ms=3, address=None, acknowledgements=0, reply_problem=None, reply="<i>oops</i>",
         )  # fmt: skip
 
     gateway.app.state.context = replace(gateway.context, try_partner=try_partner)

@@ -175,6 +175,21 @@ async def test_pause_resume_test_and_rotate(house: House) -> None:
     assert house.acts()[before:] == [(act, "aleph") for act in (Act.PAUSE, Act.RESUME, Act.ROTATE)]
 
 
+async def test_what_was_not_understood_is_read_and_marked_as_seen(house: House) -> None:
+    (unclear,) = (part.unclear for part in CAST if part.unclear)
+    async with house.page() as page:
+        await page.goto("/dashboard")
+        await expect(page.locator("#p-cinder")).to_contain_text("replies not understood")
+        await page.locator("#p-cinder").get_by_role("link").click()
+        card = page.get_by_role("region", name="Replies")
+        await expect(card.locator("pre")).to_have_text(unclear)
+        await confirm(page, "Mark as seen")
+        await page.get_by_text("What was not understood until now is marked as seen.").wait_for()
+        await expect(card).to_contain_text("Marked as seen")
+        assert await card.get_by_role("button").count() == 0
+    assert house.acts()[-1] == (Act.MARK_REPLIES_SEEN, "cinder")
+
+
 async def test_a_replay(house: House) -> None:
     async with house.page() as page:
         await page.goto("/dashboard/partners/borealis")
@@ -223,8 +238,9 @@ async def test_dead_letters_of_both_kinds(house: House) -> None:
 
 async def test_a_partner_in_its_own_room(house: House) -> None:
     async with house.page("delta") as page:
-        assert (await page.request.get("/dashboard")).status == 403
-        await page.goto("/dashboard/mine")
+        assert (await page.request.get("/dashboard/partners/aleph")).status == 403
+        await page.goto("/dashboard")
+        assert page.url.endswith("/dashboard/mine")
         await page.get_by_role("heading", name="Delta Corpus").wait_for()
         text = await page.inner_text("body")
         assert not [part.name for part in CAST if part.id != "delta" and (part.name in text or part.id in text)]

@@ -232,4 +232,14 @@ async def test_every_page_is_for_its_own_kind_alone(gateway: Gateway) -> None:
         problem(await gateway.http.get(path), 401, "unauthenticated")
         own = path == "/dashboard/mine"
         await logged_in(gateway, *((Role.OPERATOR,) if own else (Role.PARTNER, "acme")))
+        if path == "/dashboard":
+            continue  # where the brand leads: everybody comes home by it
         problem(await gateway.http.get(path), 403, "forbidden")
+
+
+async def test_a_partner_comes_to_its_own_page_by_the_brand(gateway: Gateway) -> None:
+    gateway.registered()
+    await logged_in(gateway, Role.PARTNER, "acme")
+    answer = await gateway.http.get("/dashboard")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/mine")
+    problem(await gateway.http.get("/dashboard/events"), 403, "forbidden")

@@ -86,6 +86,21 @@ async def test_cloudevents_keep_their_ids(gateway: Gateway, body: Any, media_typ
     )
 
 
+async def test_an_empty_batch_of_cloudevents_is_a_batch(gateway: Gateway) -> None:
+    answer = await send(gateway, [], "application/cloudevents-batch+json")
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 0, "ids": []})
+    assert not gateway.log.records
+
+
+@pytest.mark.parametrize("body", [EVENT, [EVENT], {"toggles": [GOOD, EVENT]}])
+async def test_a_cloudevent_without_its_media_type_is_told_which_one_it_has(gateway: Gateway, body: Any) -> None:
+    found = problem(await send(gateway, body), 415, "unsupported-media-type")
+    assert found["detail"] == (
+        "this is a CloudEvent: its media type is application/cloudevents+json, or application/cloudevents-batch+json"
+    )
+    assert not gateway.log.records
+
+
 def without(body: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in names}
 
