@@ -370,7 +370,7 @@ def test_a_reply_of_many_items_takes_no_time_from_others(item: bytes, form: byte
     body = form % (item * (1024 * 1024 // len(item)))
     began = time.process_time()
     assert len(read(body, [A]).items) <= ITEMS_CAP
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 3.0  # quadratic, it would be minutes
 
 
 # -- whatever partners reply
