@@ -100,7 +100,7 @@ class Mail:
     def __init__(self, settings: SmtpSettings, timeout: float) -> None:
         self._settings = settings
         self._timeout = timeout
-        self._server: smtplib.SMTP | None = None
+        self._wire = _Wire()
         self._begun = False
 
     async def send(self, to: str, message: Message) -> Outcome:
@@ -113,11 +113,12 @@ class Mail:
         except smtplib.SMTPException as error:
             return Outcome(Told.FAILED, _words(error))
         except TimeoutError:
+            self._wire.cut()  # before it is asked whether the mail had begun: from here on it cannot begin
             return Outcome(self._lost, "no answer in time")
         except OSError as error:
             return Outcome(self._lost, explained(error))
         finally:
-            self._cut()
+            self._wire.cut()
         return Outcome(Told.SENT)
 
     @property
@@ -128,13 +129,14 @@ class Mail:
         # By itself it would ask the DNS for our name.
         name, tls = socket.gethostname(), ssl.create_default_context()
         if self._settings.security == "tls":
-            self._server = smtplib.SMTP_SSL(local_hostname=name, timeout=self._timeout, context=tls)
+            server: _Smtp = _SmtpOverTls(local_hostname=name, timeout=self._timeout, context=tls)
         else:
-            self._server = smtplib.SMTP(local_hostname=name, timeout=self._timeout)
+            server = _Smtp(local_hostname=name, timeout=self._timeout)
+        server.wire = self._wire
         try:
-            self._talk(self._server, tls, mail)
+            self._talk(server, tls, mail)
         finally:
-            self._server.close()
+            server.close()
 
     def _talk(self, server: smtplib.SMTP, tls: ssl.SSLContext, mail: EmailMessage) -> None:
         settings = self._settings
@@ -152,12 +154,45 @@ class Mail:
         with contextlib.suppress(smtplib.SMTPException, OSError):  # it has the mail
             server.quit()
 
-    def _cut(self) -> None:
+
+class _Wire:
+    """A connection that another thread may cut at any time: while it is made, too, and before that."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_cut = False
+        self._connection: socket.socket | None = None
+
+    def opened(self, connection: socket.socket) -> None:
+        """Raises `TimeoutError` if it was cut before."""
+        with self._lock:
+            if self._is_cut:
+                connection.close()
+                raise TimeoutError
+            # One of our own, since TLS takes the other one away.
+            self._connection = connection.dup()
+
+    def cut(self) -> None:
         """Whoever still waits for an answer gets none, and closes the connection."""
-        connection = None if self._server is None else self._server.sock
-        if connection is not None:
-            with contextlib.suppress(OSError):  # it is closed already
-                connection.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._is_cut = True
+            if self._connection is not None:
+                with contextlib.suppress(OSError), self._connection:  # it is closed already
+                    self._connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Smtp(smtplib.SMTP):
+    #: Set before it connects.
+    wire: _Wire
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connection: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        self.wire.opened(connection)
+        return connection
+
+
+class _SmtpOverTls(smtplib.SMTP_SSL, _Smtp):
+    """`SMTP_SSL` begins TLS on what `_Smtp` has connected."""
 
 
 def _mail(sender: str, to: str, message: Message) -> EmailMessage:

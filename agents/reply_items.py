@@ -96,7 +96,7 @@ class Flaws:
         """The gravest first, without their full stops."""
         why, count = self._not_understood
         if count:
-            yield why if count == 1 else f"{why}; {_items(count - 1)} more cannot be understood either"
+            yield why if count == 1 else f"{why}; {_more(count - 1)} cannot be understood either"
         identity, count = self._foreign
         if count:
             was = "1 item is about a notice that was" if count == 1 else f"{_items(count)} are about notices that were"
@@ -307,6 +307,10 @@ def shown(value: Any) -> str:
 def line(text: str) -> str:
     """On one line, and without what a terminal would obey."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def _more(count: int) -> str:
+    return "1 more item" if count == 1 else f"{count:,} more items"
 
 
 def _items(count: int) -> str:

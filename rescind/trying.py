@@ -14,6 +14,7 @@ from agents.retrying import Attempt
 from agents.webhooks import Answer, Payload, Sender
 from gateway import Trial
 from rescind.partner import TEST_TYPE
+from streams import ids
 from streams.clock import Clock
 from streams.cloudevents import SOURCE
 from streams.events import Partner
@@ -82,18 +83,20 @@ class Trials:
             secrets = live_secrets(partner, self._sealer, now)
         except SealBroken:
             return _trial(webhook_id, "secret", (_SECRET,), Answer(Attempt(None), 0.0))
-        answer = await self._sender.send(partner.url, secrets, webhook_id, _payload(partner, webhook_id, now), now)
+        # Of the form that the ids of notices have, so that a partner treats it alike.
+        event = ids.derive("test-event", webhook_id)
+        answer = await self._sender.send(partner.url, secrets, webhook_id, _payload(partner, event, now), now)
         # As a reply to notices is read, with the event in their place.
-        reply = read(answer.reply, [webhook_id], answer.unread) if answer.attempt.accepted else SILENT
+        reply = read(answer.reply, [event], answer.unread) if answer.attempt.accepted else SILENT
         outcome, said = explained(answer, self._timeout, reply)
         return _trial(webhook_id, outcome, said, answer, reply)
 
 
-def _payload(partner: Partner, webhook_id: str, now: datetime) -> Payload:
+def _payload(partner: Partner, identity: str, now: datetime) -> Payload:
     """As notices are sent to this partner."""
     event: dict[str, Any] = {
         "specversion": "1.0",
-        "id": webhook_id,
+        "id": identity,
         "source": SOURCE,
         "type": TEST_TYPE,
         "time": now,

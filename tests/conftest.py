@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rescind.running.collecting import collector_at_rest
 from tests.turns import Turns
+
+# How long an example takes says how busy the machine is; what must be quick is measured by tests of its own.
+settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 pytest_plugins = ["tests.kafka.fixtures", "tests.promtool"]
 

@@ -114,10 +114,12 @@ class Line:
                 self._waiting.extendleft(reversed(list(front)))
 
     def pause(self, until: float) -> None:
-        """Wait until then, the next deadline, or the line's end."""
+        """Wait until then, the next deadline, or the line's end. Not at all if nobody waits: who comes next has a
+        deadline too."""
         with self._work:
-            until = min(until, self._waiting[0].deadline) if self._waiting else until
-            self._work.wait_for(lambda: self._ended, max(0.0, until - time.monotonic()))
+            if self._waiting:
+                until = min(until, self._waiting[0].deadline)
+                self._work.wait_for(lambda: self._ended, max(0.0, until - time.monotonic()))
 
     def unsettled(self) -> list[Future[Emitted]]:
         with self._lock:

@@ -58,12 +58,16 @@ class Worker:
             self._carrier.close()
 
     def _carry(self, batch: Sequence[Pending]) -> None:
+        if not batch:
+            return  # the deadlines of all have passed
         try:
             self._carrier.carry(batch)
             self._attempts = 0
         except Trouble as trouble:
             self._attempts += 1
-            self._reason = str(trouble)
+            # An attempt that a deadline cut short says less than the one before it.
+            if self._attempts == 1 or any(pending.left for pending in batch):
+                self._reason = str(trouble)
             self._again = time.monotonic() + _pause(trouble, self._attempts)
             self._line.put_back(pending for pending in batch if not pending.future.done())
         except Exception as error:

@@ -15,6 +15,7 @@ from streams.log import provision
 from streams.provisioning import Choices
 from streams.settings import Settings
 from tests.e2e.world import World
+from tests.support.ports import free_ports
 
 Part = Literal["worker", "ledger", "gateway"]
 
@@ -32,9 +33,9 @@ class Parts(World):
         kind: Any = name.partition("-")[0]
         # Workers have a directory each, gateways share the ledger's.
         directory = self.data_dir / name if name.startswith("worker-") else self.data_dir
-        launch = Launch(directory, self._ports.get(name, 0), environment=self._environment, process=kind)
+        port = self._ports.setdefault(name, free_ports(1)[0])
+        launch = Launch(directory, port, environment=self._environment, process=kind)
         started = self.running[name] = await ServiceProcess.start(launch)
-        self._ports[name] = int(started.url.rpartition(":")[2])
         self.operator_key = started.operator_key or self.operator_key
         self.platform_key = started.platform_key or self.platform_key
         if name == "gateway":

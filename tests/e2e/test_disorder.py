@@ -86,9 +86,9 @@ def toggle(subject: str, number: int, flip: Flip) -> dict[str, Any]:
 
 
 def winner(toggles: Sequence[dict[str, Any]], purpose: str) -> dict[str, Any]:
-    """Last writer by version, time, id: a version beats none."""
+    """The newest by version and time, where a version beats none; of equally new ones an opt-out."""
     mine = [toggle for toggle in toggles if toggle["purpose"] == purpose]
-    return max(mine, key=lambda toggle: (toggle.get("version", -1), toggle["occurred_at"], toggle["id"]))
+    return max(mine, key=lambda each: (each.get("version", -1), each["occurred_at"], each["choice"] == "opt_out"))
 
 
 def settle(client: Client, subject: str) -> None:

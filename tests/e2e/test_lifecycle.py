@@ -34,7 +34,7 @@ def rescind(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
         [sys.executable, "-m", "rescind", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env=os.environ | environment,
         check=False,
     )

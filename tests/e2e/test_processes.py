@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
@@ -22,6 +21,7 @@ from rescind.simulated import Behaviour
 from tests.e2e.parts import parts
 from tests.e2e.test_lifecycle import one_line, rescind, toggle
 from tests.e2e.world import PATIENCE, Cast, all_acknowledged
+from tests.support.ports import free_ports
 
 
 async def test_parts_that_are_killed_in_turn_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
@@ -140,8 +140,7 @@ async def test_a_part_that_fails_ends_its_process_with_one_line(tmp_path: Path) 
 
 async def test_a_start_answers_for_its_health_and_is_given_up_by_a_signal(tmp_path: Path) -> None:
     """It goes on trying to reach its log for a while."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "rescind", "worker", "--data", str(tmp_path), "--health-port", str(port)]
     environment = os.environ | {"RESCIND_LOG": "kafka://127.0.0.1:1"}
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=PIPE, stderr=PIPE)

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,7 +17,9 @@ import pytest
 
 from rescind.client import Client
 from streams.settings import KafkaSettings, Settings, SmtpSettings
+from tests.e2e.world import PATIENCE
 from tests.kafka.broker import Broker
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 README, KAFKA = re.split(r"^(?=## Kafka)", (ROOT / "README.md").read_text(), maxsplit=1, flags=re.MULTILINE)
@@ -90,23 +91,18 @@ def test_the_example_partner_obeys_and_acknowledges(place: tuple[Path, dict[str,
     registered = here / "acme2.json"
     noon = "2026-01-01T12:00:00Z"
     with Client(announced["RESCIND_URL"], announced["OPERATOR_KEY"]) as client:
-        wanted = {"id": "acme2", "name": "acme2", "url": f"http://127.0.0.1:{free_port()}/", "purposes": ["p2"]}
+        wanted = {"id": "acme2", "name": "acme2", "url": f"http://127.0.0.1:{free_ports(1)[0]}/", "purposes": ["p2"]}
         registered.write_text(json.dumps(client.add_partner(wanted)))
         client.post_toggles([{"subject": "user:1", "purpose": "p2", "choice": "opt_out", "occurred_at": noon}])
         command = [str(here / ".venv/bin/python"), "examples/partner.py", str(registered)]
         with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True) as partner:
             assert partner.stdout is not None
             assert partner.stdout.readline() == "erase user:1 for p2\n"
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             while not any("completed (deleted)" in entry["summary"] for entry in client.timeline("user:1")):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             partner.terminate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def test_make_demo_shows_everything_acknowledged() -> None:
@@ -132,7 +128,7 @@ def test_every_file_and_setting_that_it_names_exists() -> None:
 def test_the_commands_for_kafka_work(kafka: Broker, tmp_path: Path) -> None:
     script = "set -euo pipefail\n" + "\n".join(blocks(KAFKA))
     script = script.replace("localhost:9092", kafka.address)
-    ports = {port: str(free_port()) for port in ("8330", "8331", "8332", "8321")}
+    ports = dict(zip(("8330", "8331", "8332", "8321"), map(str, free_ports(4)), strict=True))
     for port, free in ports.items():
         script = script.replace(f"port {port}", f"port {free}")
     script += "rescind topics check > check.txt\nwait\n"
@@ -142,7 +138,7 @@ def test_the_commands_for_kafka_work(kafka: Broker, tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not all(_ready(port) for port in ports.values()):
             assert process.poll() is None
             assert time.monotonic() < deadline

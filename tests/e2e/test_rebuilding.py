@@ -12,7 +12,7 @@ from streams.embedded.log import EmbeddedLog
 from streams.records import Record, TopicPartition
 from streams.topics import ALL, TOGGLES
 from tests.e2e.test_lifecycle import one_line, rescind, toggle
-from tests.e2e.world import Cast, World, world
+from tests.e2e.world import PATIENCE, Cast, World, world
 
 
 async def run(*words: str) -> str:
@@ -36,7 +36,7 @@ async def ends(data: Path) -> dict[TopicPartition, int]:
 
 async def all_read(here: World) -> str:
     """The export, once it is of all that is in the log."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while reach(exported := await run("ledger", "export", "--data", str(here.data_dir))) != await ends(
             here.data_dir
         ):

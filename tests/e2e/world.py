@@ -14,6 +14,7 @@ from typing import Any
 from rescind.client import Client
 from rescind.launching import Launch, ServiceProcess
 from rescind.simulated import Behaviour, SimulatedPartner
+from tests.support.ports import free_ports
 
 #: So that a partner that was down is tried again soon.
 ENVIRONMENT = {"RESCIND_RETRY_BASE": "0.2", "RESCIND_RETRY_CAP": "1"}
@@ -45,7 +46,7 @@ class World:
 
     async def start(self) -> ServiceProcess:
         """Start the service; always at the same address, once it has one."""
-        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        port = int(self.url.rpartition(":")[2]) if self.url else free_ports(1)[0]
         launch = Launch(self.data_dir, port, environment=self._environment, verbose=self._verbose)
         self._service = await ServiceProcess.start(launch)
         self.url = self._service.url

@@ -25,8 +25,9 @@ from kafka.errors import KafkaError
 
 from tests.kafka.certificates import Certificates
 from tests.kafka.distribution import QUICK, TOOL, TOOLS, Distribution
-from tests.kafka.processes import HOST, KafkaFailed, free_ports, listens, said, spawned
+from tests.kafka.processes import KafkaFailed, listens, said, spawned
 from tests.kafka.wiping import wipe
+from tests.support.ports import HOST, free_ports
 
 #: Seconds that a start, or a clean stop, may take before it counts as failed.
 PATIENCE = 60.0

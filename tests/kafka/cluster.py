@@ -13,8 +13,8 @@ from kafka.admin import KafkaAdminClient
 
 from tests.kafka.broker import PATIENCE, Broker, Place
 from tests.kafka.distribution import Distribution
-from tests.kafka.processes import HOST, free_ports
 from tests.kafka.wiping import wipe
+from tests.support.ports import HOST, free_ports
 
 
 class Cluster:

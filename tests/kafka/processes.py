@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import socket
 import subprocess
@@ -47,26 +46,6 @@ def said(command: list[str], stdin: str = "") -> str:
     if done.returncode != 0:
         raise KafkaFailed(f"exit code {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on.
-
-    Below those that the kernel hands out to callers: a client that keeps dialling a dead broker could be given
-    the broker's own port, connect to itself, and keep the broker from ever coming back.
-    """
-    ports: set[int] = set()
-    while len(ports) < count:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as tried:
-            # As Java does it: a port on which a connection lingers is free.
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind((HOST, port))
-            except OSError:
-                continue
-        ports.add(port)
-    return list(ports)
 
 
 def listens(port: int) -> bool:

@@ -169,7 +169,7 @@ def test_while_the_broker_is_down_the_buffer_fills_and_says_so(broker: Broker) -
         started = time.monotonic()
         with pytest.raises(BufferFull, match="50 toggles wait"):
             emitting.emit("user:51", "ai", "opt_out")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         broker.start()
         for future in futures:
             future.result(PATIENCE)

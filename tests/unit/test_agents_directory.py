@@ -163,4 +163,4 @@ async def test_a_change_right_after_somebody_began_to_wait_is_not_missed() -> No
     directory = Directory(log)
     waiting = asyncio.ensure_future(directory.changed())
     directory.take([], 0)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)

@@ -22,6 +22,7 @@ from agents.alerting import HttpAndMail, Message, Outcome
 from streams.deadlines import Step, Told
 from streams.escalations import Rule
 from streams.settings import SmtpSettings
+from tests.support.ports import deaf_port
 from tests.unit.cli.fakes import Answer, FakeService, serving
 from tests.unit.fakes import NOON
 
@@ -55,11 +56,6 @@ async def tell() -> AsyncIterator[Callable[..., Any]]:
     yield telling
     for alerts in made:
         await alerts.close()
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @asynccontextmanager
@@ -124,13 +120,14 @@ async def test_a_webhook_that_does_not_take_it(tell: Callable[..., Any], answer:
 
 
 async def test_a_webhook_that_is_not_there(tell: Callable[..., Any]) -> None:
-    outcome = await tell(rule(f"http://127.0.0.1:{unused_port()}/"))
+    with deaf_port() as port:
+        outcome = await tell(rule(f"http://127.0.0.1:{port}/"))
     assert outcome == Outcome(Told.FAILED, "cannot connect: the connection was refused")
 
 
 async def test_a_webhook_that_hangs_is_given_up(tell: Callable[..., Any]) -> None:
     async with raw(until_closed) as port:
-        outcome = await tell(rule(f"http://127.0.0.1:{port}/"), timeout=0.3)
+        outcome = await tell(rule(f"http://127.0.0.1:{port}/"), timeout=1.0)
     assert outcome == Outcome(Told.UNSURE, "no complete answer in time")
 
 
@@ -251,7 +248,8 @@ async def test_a_mail_that_is_refused(tell: Callable[..., Any], refused: bool, a
 
 
 async def test_a_mail_server_that_is_not_there(tell: Callable[..., Any]) -> None:
-    outcome = await tell(MAIL, smtp(unused_port()))
+    with deaf_port() as port:
+        outcome = await tell(MAIL, smtp(port))
     assert outcome == Outcome(Told.FAILED, "the connection was refused")
 
 
@@ -262,9 +260,26 @@ async def test_a_mail_server_that_hangs_is_given_up_and_leaves_no_thread(
     async with raw(speak) as port:
         outcome = await tell(MAIL, smtp(port), timeout=0.4)
     assert outcome == Outcome(Told.FAILED, "no answer in time")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while any(thread.name == "mail" for thread in threading.enumerate()):
             await asyncio.sleep(0.01)
+
+
+async def test_a_mail_that_is_given_up_before_its_server_is_reached_is_not_sent_later(
+    tell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up, context = threading.Event(), ssl.create_default_context
+
+    def late() -> ssl.SSLContext:
+        given_up.wait(30)
+        return context()
+
+    monkeypatch.setattr(ssl, "create_default_context", late)
+    async with raw(dripping) as port:
+        outcome = await tell(MAIL, smtp(port), timeout=1.0)
+        given_up.set()
+        # The server sees its connection end.
+    assert outcome == Outcome(Told.FAILED, "no answer in time")
 
 
 def takes_all_and_says_nothing(connection: socket.socket) -> None:
@@ -294,5 +309,5 @@ async def test_a_mail_server_that_does_not_know_us(tell: Callable[..., Any]) -> 
 
 async def test_a_mail_that_nobody_confirms_may_have_been_sent(tell: Callable[..., Any]) -> None:
     async with raw(takes_all_and_says_nothing) as port:
-        outcome = await tell(MAIL, smtp(port), timeout=0.5)
+        outcome = await tell(MAIL, smtp(port), timeout=1.5)
     assert outcome == Outcome(Told.UNSURE, "no answer in time")

@@ -23,6 +23,7 @@ from agents.connecting import Socket
 from agents.faults import own_fault
 from agents.webhooks import Answer, HttpSender, Payload
 from streams import signing
+from tests.support.ports import deaf_port
 
 SECRET = signing.new_secret()
 PAYLOAD = Payload(b"[]", "application/cloudevents-batch+json")
@@ -176,9 +177,8 @@ async def test_without_a_local_port_an_attempt_is_ours(monkeypatch: pytest.Monke
 async def test_what_refuses_is_the_partners_fault() -> None:
     sender = HttpSender(5.0, allow_private=True)
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        answer = await sent(sender, f"http://127.0.0.1:{port}/")
+        with deaf_port() as port:
+            answer = await sent(sender, f"http://127.0.0.1:{port}/")
     finally:
         await sender.close()
     assert answer.attempt.fault is faults.Fault.CONNECT

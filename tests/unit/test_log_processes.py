@@ -85,6 +85,7 @@ def other(store: LogStore) -> Iterator[Other]:
     process.close()
 
 
+@pytest.mark.alone
 async def test_what_another_process_appends_is_noticed_within_50_ms(store: LogStore, other: Other) -> None:
     appended = asyncio.Event()
     store.add_waiter(appended)

@@ -255,17 +255,17 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
     "a reply was not understood": (
         Health(open=1, unclear_reply="not JSON.", replies_not_understood=1_204),
         WARN,
-        "a reply was not understood: not JSON (1,204 so far)",
+        "1,204 replies were not understood, the last: not JSON",
     ),
     "a reply was not understood, and nothing is open": (
         Health(unclear_reply="not JSON", replies_not_understood=1),
         WARN,
-        "a reply was not understood: not JSON (1 so far)",
+        "1 reply was not understood: not JSON",
     ),
     "the same, at length": (
         Health(unclear_reply="it says " * 40, replies_not_understood=1),
         WARN,
-        f"a reply was not understood: {('it says ' * 20)[:159].rstrip()}… (1 so far)",
+        f"1 reply was not understood: {('it says ' * 20)[:159].rstrip()}…",
     ),
     "some were not understood, and that is over": (Health(open=1, replies_not_understood=3), OK, WELL),
     "nothing was taken, and a reply was not understood before": (
@@ -276,7 +276,7 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
     "something is parked, the last attempt failed, and a reply was not understood": (
         Health(open=2, parked=1, consecutive_failures=1, unclear_reply="not JSON", replies_not_understood=1),
         WARN,
-        "1 notice is parked, failing while others are taken; a reply was not understood: not JSON (1 so far)",
+        "1 notice is parked, failing while others are taken; 1 reply was not understood: not JSON",
     ),
     "something waits for an hour, and others were taken": (
         Health(open=2, waiting=1, oldest_queued_at=ago(2 * HOUR), last_success_at=ago(HOUR)),

@@ -226,7 +226,7 @@ SILENCE = (
 PUZZLES = (
     puzzles("an unknown status", results(done(status="done")), f"`status` of item 1 is 'done', {NO_SUCH_STATUS}.", 1),
     puzzles("several", results(done(status="done"), done(B, status=200)),
-            f"`status` of item 1 is 'done', {NO_SUCH_STATUS}; 1 item more cannot be understood either."),
+            f"`status` of item 1 is 'done', {NO_SUCH_STATUS}; 1 more item cannot be understood either."),
     puzzles("no status", results({"id": A, "ok": True}), "Item 1 has no `status`.", 1),
     puzzles("a bare id", {"id": A}, "The reply has no `status`.", 1),
     Row("an unknown outcome", results(done(outcome="anonymized")),
@@ -244,7 +244,7 @@ PUZZLES = (
     puzzles("a vocabulary alone", results({"id": A, "vocabulary": "drop"}), "`code` of item 1 is missing, which", 1),
     puzzles("an item without an id", results({"status": "completed"}), "Item 1 names no notice: it has no `id`.", 1),
     puzzles("an id that is a number", results(done(id=17)), "Item 1 has an `id` that is 17", 1),
-    puzzles("items that are no objects", results(None, 1, A), "Item 1 is null, not an object; 2 items more"),
+    puzzles("items that are no objects", results(None, 1, A), "Item 1 is null, not an object; 2 more items"),
     Row("another notice", results(done(ELSEWHERE), done(B)), (DONE._replace(id=B),), 1, 0,
         f"1 item is about a notice that was not in this request (the first: '{ELSEWHERE}')."),
     puzzles("ids of the partner's own", results(done("T-1"), done("T-2"), done("T-3")),
@@ -370,7 +370,7 @@ def test_a_reply_of_many_items_takes_no_time_from_others(item: bytes, form: byte
     body = form % (item * (1024 * 1024 // len(item)))
     began = time.process_time()
     assert len(read(body, [A]).items) <= ITEMS_CAP
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 3.0  # quadratic, it would be minutes
 
 
 # -- whatever partners reply

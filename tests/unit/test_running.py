@@ -175,8 +175,12 @@ class Process:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_stops_a_process_in_order(number: signal.Signals) -> None:
     process = Process()
-    asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), number)
-    await run(process.running(), announce=process.announce)
+
+    def announce(started: Started) -> None:
+        process.announce(started)
+        os.kill(os.getpid(), number)
+
+    await run(process.running(), announce=announce)
     assert process.story == ["ready at http://here", "stopped"]
 
 

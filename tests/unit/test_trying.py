@@ -23,6 +23,7 @@ from rescind.trying import Trials, explained
 from streams import signing
 from streams.clock import utc_now
 from streams.sealing import Sealer
+from streams.variants import plain_id
 from tests.misbehaving import Seen, Serve, banner, certificate, close, deaf, listening, refusing
 from tests.unit.fakes import partner
 from tests.unit.test_agents_sender import partner as serving
@@ -77,7 +78,8 @@ async def test_a_partner_with_the_kit_takes_it_and_finds_no_notice_in_it(batch_s
     ((media_type, body),) = seen
     event = body if batch_size == 1 else body[0]
     assert media_type == f"application/cloudevents{'' if batch_size == 1 else '-batch'}+json"
-    assert (event["type"], event["id"], event["data"]) == ("io.rescind.test", "msg_1", {"partner": "p"})
+    assert (event["type"], event["data"]) == ("io.rescind.test", {"partner": "p"})
+    assert plain_id(event["id"].upper()) == event["id"], "a UUID, as the ids of notices are"
 
 
 async def test_a_reply_that_is_no_text_is_not_shown(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rescind.emitter import Emitter, InvalidInput
+from tests.support.ports import deaf_port
 from tests.unit.cli.fakes import FakeService, serving
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +95,7 @@ def test_an_exit_waits_for_the_last_toggles_but_not_for_ever() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes connections, and never answers
         started = time.monotonic()
         done = ran(LEAVING, f"http://127.0.0.1:{deaf.getsockname()[1]}")
-        assert 0.5 <= time.monotonic() - started < 10
+        assert 0.5 <= time.monotonic() - started < 30
     assert done.returncode == 0
     assert done.stderr == "left is not emitted: the emitter was closed before there was an answer\n"
 
@@ -114,9 +115,8 @@ print(type(kafka.producer.kafka.log).__name__)
 
 
 def test_no_broker_at_all_is_told_and_leaves_nothing_behind() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    done = ran(NO_BROKER, f"kafka://127.0.0.1:{port}")
+    with deaf_port() as port:
+        done = ran(NO_BROKER, f"kafka://127.0.0.1:{port}")
     assert done.stdout.split() == ["True", "Logger"]
     # A client has a pair of sockets to wake it by, and Python tells of one that nobody closed.
     assert "family=1" not in done.stderr

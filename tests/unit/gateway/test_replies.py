@@ -58,7 +58,7 @@ async def lag_of(gateway: Gateway) -> dict[str, Any]:
 
 async def test_lag_tells_of_it(gateway: Gateway, operator: Operator) -> None:
     row = await lag_of(gateway)
-    assert (row["state"], row["reason"]) == ("WARN", "a reply was not understood: no <list> (1 so far)")
+    assert (row["state"], row["reason"]) == ("WARN", "1 reply was not understood: no <list>")
     assert row["replies"] == {
         "not_understood": 1,
         "notices": {"acknowledged": 990, "not_understood": 4, "unanswered": 6},
@@ -88,7 +88,7 @@ async def test_it_is_marked_as_seen_on_the_record_and_warns_again_of_the_next(
     assert (await lag_of(gateway))["state"] == "OK"
     gateway.clock.now = at(6)
     replied(gateway, 2, reason="cut")
-    assert (await lag_of(gateway))["reason"] == "a reply was not understood: cut (2 so far)"
+    assert (await lag_of(gateway))["reason"] == "2 replies were not understood, the last: cut"
     assert "mata-hari" not in caplog.text
 
 

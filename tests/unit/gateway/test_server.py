@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway import listening
 from tests.unit.gateway.harness import PROBLEM, Gateway
@@ -21,11 +22,17 @@ async def port(gateway: Gateway) -> AsyncIterator[int]:
 
 
 class serving:
-    """A gateway that listens on a free port."""
+    """A gateway that listens on a free port. `asked` is set by the first request."""
 
     def __init__(self, gateway: Gateway) -> None:
+        self.asked = asyncio.Event()
+        self._app = gateway.app
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._context = listening(gateway.app, self._listener)
+        self._context = listening(self._asked, self._listener)
+
+    async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.set()
+        await self._app(scope, receive, send)
 
     async def __aenter__(self) -> int:
         assert (await self._context.__aenter__()).startswith("http://127.0.0.1:")
@@ -39,7 +46,7 @@ async def exchange(port: int, sent: bytes) -> tuple[int, dict[str, str], dict[st
     """What is answered to some bytes: status, headers, and the problem."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
-    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
     writer.close()
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -65,12 +72,12 @@ async def test_what_is_no_http_is_a_problem(port: int, sent: bytes) -> None:
 async def test_an_unfinished_request_is_told_that_the_service_stops(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(gateway) as port:
+    server = serving(gateway)
+    async with server as port:
         key = gateway.platform["authorization"].encode()
         head = b"POST /v1/toggles HTTP/1.1\r\nhost: x\r\nauthorization: " + key + b"\r\ncontent-length: 100\r\n\r\n{"
         asked = asyncio.create_task(exchange(port, head))
-        # It is under way as soon as the server counts it.
-        await asyncio.sleep(0.2)
+        await asyncio.wait_for(server.asked.wait(), 30)
     status, headers, problem = await asked
     assert (status, headers["content-type"], problem["detail"]) == (503, PROBLEM, "the service is stopping")
     assert not [record for record in caplog.records if record.exc_info]
