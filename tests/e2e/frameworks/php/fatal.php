@@ -1,0 +1,3 @@
+<?php
+require 'functions.php';
+delete_user(events());

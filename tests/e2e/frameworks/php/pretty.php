@@ -1,0 +1,8 @@
+
+
+<?php
+require 'functions.php';
+echo json_encode(['results' => results()], JSON_PRETTY_PRINT | JSON_UNESCAPED_SLASHES), "\n";
+?>
+
+

@@ -1,0 +1,284 @@
+"""What partners reply from real web frameworks, as their engineers write it, and what becomes of the notices."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from rescind.client import Client
+from rescind.launching import Launch, ServiceProcess
+from tests.e2e.frameworks.servers import FRAMEWORKS, serving
+from tests.e2e.world import PATIENCE, query
+
+#: Notices that each of these partners is sent.
+SENT = 5
+DELETED, TAKEN, WAITING = f"{SENT} completed deleted", f"{SENT} delivered", f"{SENT} queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a server does at a path, and what is known of the notices then. Of how many the reply said something that
+    we understand, and of how many something that we do not; it said nothing of the others. `words` are in what is known
+    of an attempt that failed. Notices come as one batch, or each alone as one event."""
+
+    framework: str
+    path: str
+    became: str
+    acknowledged: int = 0
+    not_understood: int = 0
+    words: str = ""
+    alone: bool = False
+
+    @property
+    def partner(self) -> str:
+        return re.sub("[^a-z0-9]+", "-", f"{self.framework}{self.path}").strip("-")
+
+
+FLASK = [
+    Row("flask", "/results", DELETED, 5),
+    Row("flask", "/notice-ids", DELETED, 5),
+    Row("flask", "/own-keys", DELETED, 5),
+    Row("flask", "/list", DELETED, 5),
+    Row("flask", "/object", DELETED, 5, alone=True),
+    Row("flask", "/umlauts", DELETED, 5),
+    Row("flask", "/pretty", DELETED, 5),
+    Row("flask", "/refused", "5 refused legal_hold", 5),
+    Row("flask", "/anonymized", TAKEN, 0, 5),
+    Row("flask", "/done", TAKEN, 0, 5),
+    Row("flask", "/half", "2 completed deleted, 3 delivered", 2, 1),
+    Row("flask", "/evidence", DELETED, 5),
+    Row("flask", "/evidence-umlauts", DELETED, 5),
+    Row("flask", "/nan", TAKEN, 0, 5),
+    Row("flask", "/str", TAKEN, 0, 5),
+    Row("flask", "/echo", TAKEN, 0, 5),
+    Row("flask", "/status-ok", TAKEN),
+    Row("flask", "/ok", TAKEN),
+    Row("flask", "/nothing", TAKEN),
+    Row("flask", "/page", TAKEN),
+    Row("flask", "/slash", WAITING, words="HTTP 308: redirects are not followed; to http://127.0.0.1"),
+    Row("flask", "/only-get", WAITING, words="HTTP 405: <!doctype html>"),
+    Row("flask", "/missing", WAITING, words="HTTP 404: <!doctype html>"),
+    Row("flask", "/crash", WAITING, words="HTTP 500: <!doctype html>"),
+    Row("flask", "/busy", WAITING, words="HTTP 503: busy"),
+]
+FASTAPI = [
+    Row("fastapi", "/results", DELETED, 5),
+    Row("fastapi", "/list", DELETED, 5),
+    Row("fastapi", "/object", "5 in_progress", 5, alone=True),
+    Row("fastapi", "/accepted", "5 in_progress", 5),
+    Row("fastapi", "/hex", DELETED, 5),
+    Row("fastapi", "/urn", DELETED, 5),
+    Row("fastapi", "/streamed", DELETED, 5),
+    Row("fastapi", "/gzip", DELETED, 5),
+    Row("fastapi", "/gzip-cut", TAKEN, 0, 5),
+    Row("fastapi", "/gzip-error", WAITING, words="HTTP 500: the database is away"),
+    Row("fastapi", "/text-of-json", TAKEN, 0, 5),
+    Row("fastapi", "/data", TAKEN, 0, 5),
+    Row("fastapi", "/empty-results", TAKEN),
+    Row("fastapi", "/received", TAKEN),
+    Row("fastapi", "/text", TAKEN),
+    Row("fastapi", "/null", TAKEN),
+    Row("fastapi", "/nan", WAITING, words="HTTP 500: Internal Server Error"),
+    Row("fastapi", "/slash", WAITING, words="HTTP 307: redirects are not followed; to http://127.0.0.1"),
+    Row("fastapi", "/strict", WAITING, words="HTTP 422: "),
+    Row("fastapi", "/forbidden", WAITING, words="not from here"),
+    Row("fastapi", "/missing", WAITING, words='HTTP 404: {"detail":"Not Found"}'),
+]
+HTTP_SERVER = [
+    Row("http.server", "/results", DELETED, 5),
+    Row("http.server", "/length", DELETED, 5),
+    Row("http.server", "/surrogate", DELETED, 5),
+    Row("http.server", "/nothing", TAKEN),
+    Row("http.server", "/long-head", DELETED, 5),
+    Row("http.server", "/raises", WAITING, words="the connection was closed before there was an answer"),
+    Row("http.server", "/missing", WAITING, words="HTTP 404: <!DOCTYPE HTML>"),
+]
+EXPRESS = [
+    Row("express", "/tutorial", WAITING, words="HTTP 500: <!DOCTYPE html>"),
+    Row("express", "/results", DELETED, 5),
+    Row("express", "/compressed", DELETED, 5),
+    Row("express", "/list", DELETED, 5),
+    Row("express", "/spread", "5 completed already_deleted", 5),
+    Row("express", "/in-progress", "5 in_progress", 5),
+    Row("express", "/braces", DELETED, 5),
+    Row("express", "/camel-case", TAKEN, 0, 5),
+    Row("express", "/by-id", TAKEN, 0, 5),
+    Row("express", "/ids", TAKEN, 0, 5),
+    Row("express", "/lambda", TAKEN, 0, 5),
+    Row("express", "/emoji", DELETED, 5),
+    Row("express", "/chunked", DELETED, 5),
+    Row("express", "/early-hints", DELETED, 5),
+    Row("express", "/no-type", DELETED, 5),
+    Row("express", "/deflate", DELETED, 5),
+    Row("express", "/deflate-raw", DELETED, 5),
+    Row("express", "/brotli", TAKEN, 0, 5),
+    Row("express", "/length", TAKEN, 0, 5),
+    Row("express", "/send-status", TAKEN),
+    Row("express", "/ok", TAKEN),
+    Row("express", "/page", TAKEN),
+    Row("express", "/empty", TAKEN),
+    Row("express", "/crash", WAITING, words="HTTP 500: <!DOCTYPE html>"),
+    Row("express", "/crash-compressed", WAITING, words="HTTP 500: the database is away"),
+    Row("express", "/missing", WAITING, words="HTTP 404: <!DOCTYPE html>"),
+]
+GO = [
+    Row("go", "/zeros", DELETED, 5),
+    Row("go", "/zeros-completed", DELETED, 5),
+    Row("go", "/zeros-refused", "5 refused exempt", 5),
+    Row("go", "/upper", DELETED, 5),
+    Row("go", "/untagged", TAKEN, 0, 5),
+    Row("go", "/nil", TAKEN),
+    Row("go", "/lines", TAKEN, 0, 5),
+    Row("go", "/flushed", DELETED, 5),
+    Row("go", "/trailer", DELETED, 5),
+    Row("go", "/gzip", DELETED, 5),
+    Row("go", "/gzip-unpacked", DELETED, 5),
+    Row("go", "/close", DELETED, 5),
+    Row("go", "/html-letters", DELETED, 5),
+    Row("go", "/text", TAKEN),
+    Row("go", "/nothing", TAKEN),
+    Row("go", "/echo", TAKEN, 0, 5),
+    Row("go", "/slash", WAITING, words=": redirects are not followed; to /slash/"),
+    Row("go", "/error", WAITING, words="HTTP 500: the database is away"),
+    Row("go", "/panic", WAITING, words="the connection was closed before there was an answer"),
+    Row("go", "/missing", WAITING, words="HTTP 404: 404 page not found"),
+]
+PHP = [
+    Row("php", "/results.php", DELETED, 5),
+    Row("php", "/bom.php", DELETED, 5),
+    Row("php", "/pretty.php", DELETED, 5),
+    Row("php", "/list.php", DELETED, 5),
+    Row("php", "/object.php", DELETED, 5, alone=True),
+    Row("php", "/filtered.php", TAKEN, 0, 5),
+    Row("php", "/evidence.php", DELETED, 5),
+    Row("php", "/evidence-large.php", DELETED, 5),
+    Row("php", "/warning.php", TAKEN, 0, 5),
+    Row("php", "/fatal.php", TAKEN),
+    Row("php", "/by-hand.php", TAKEN, 0, 5),
+    Row("php", "/latin-1.php", TAKEN, 0, 5),
+    Row("php", "/invalid.php", TAKEN),
+    Row("php", "/flushed.php", DELETED, 5),
+    Row("php", "/gzip.php", DELETED, 5),
+    Row("php", "/handler.php", DELETED, 5),
+    Row("php", "/nothing.php", TAKEN),
+    Row("php", "/ok.php", TAKEN),
+    Row("php", "/unavailable.php", WAITING, words="HTTP 503: maintenance"),
+    Row("php", "/missing.php", WAITING, words="HTTP 404: <!doctype html>"),
+]
+JAVA = [
+    Row("java", "/enum", DELETED, 5),
+    Row("java", "/upper", DELETED, 5),
+    Row("java", "/chunked", DELETED, 5),
+    Row("java", "/printed-map", TAKEN, 0, 5),
+    Row("java", "/length", WAITING, words="the answer ended before it was complete"),
+    Row("java", "/latin-1", TAKEN, 0, 5),
+    Row("java", "/utf-16", TAKEN, 0, 5),
+    Row("java", "/content-encoding", DELETED, 5),
+    Row("java", "/gzip", DELETED, 5),
+    Row("java", "/nothing", TAKEN),
+    Row("java", "/text", TAKEN),
+    Row("java", "/error", WAITING, words="HTTP 500: the database is away"),
+    Row("java", "/throws", WAITING, words="the connection was closed before there was an answer"),
+    Row("java", "/missing", WAITING, words="HTTP 404: <h1>404 Not Found</h1>"),
+]
+ROWS = [*FLASK, *FASTAPI, *HTTP_SERVER, *EXPRESS, *GO, *PHP, *JAVA]
+
+
+class Known(NamedTuple):
+    """What the service says of a partner's notices, and of the attempts at them."""
+
+    became: str
+    acknowledged: int
+    words: str
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceProcess, Path]]:
+    """A service, and its data."""
+    directory = tmp_path_factory.mktemp("data")
+    with asyncio.Runner() as runner:
+        service = runner.run(ServiceProcess.start(Launch(directory)))
+        try:
+            yield service, directory
+        finally:
+            assert runner.run(service.stop()) == 0
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_becomes_of_replies(framework: str, running: tuple[ServiceProcess, Path], tmp_path: Path) -> None:
+    rows = [row for row in ROWS if row.framework == framework]
+    service, directory = running
+    with (
+        serving(framework, tmp_path) as url,
+        Client(service.url, service.operator_key) as operator,
+        Client(service.url, service.platform_key) as platform,
+        ExitStack() as stack,
+    ):
+        purpose = framework.replace(".", "-")
+        for row in rows:
+            wanted = {"id": row.partner, "name": row.partner, "url": url + row.path, "purposes": [purpose]}
+            operator.add_partner(wanted | {"batch_size": 1 if row.alone else 100})
+            stack.callback(operator.remove_partner, row.partner)  # its lane is for others then
+            # What waits goes out together.
+            operator.change_partner(row.partner, {"status": "paused"})
+        choice = {"purpose": purpose, "choice": "opt_out", "occurred_at": "2026-01-01T12:00:00Z"}
+        platform.post_toggles([{"subject": f"user:{number}"} | choice for number in range(SENT)])
+        until(lambda: all(lag(operator)[row.partner]["backlog"] == SENT for row in rows), service)
+        for row in rows:
+            operator.change_partner(row.partner, {"status": "active"})
+        until(lambda: all(was_tried(directory, row) for row in rows), service)
+        until(lambda: is_up_to_date(directory), service)
+        known = {row.path: known_of(operator, row) for row in rows}
+    expected = {row.path: Known(row.became, row.acknowledged, row.words) for row in rows}
+    wrong = [f"{path}: {known[path]}, not {expected[path]}" for path in expected if known[path] != expected[path]]
+    assert not wrong, "\n".join(wrong)
+
+
+def known_of(operator: Client, row: Row) -> Known:
+    notices = operator.notices({"partner": row.partner})["notices"]
+    words = lag(operator)[row.partner]["last_error"] or ""
+    became = Counter(" ".join(filter(None, (each["status"], each["outcome"] or each["reason"]))) for each in notices)
+    return Known(
+        became=", ".join(f"{count} {what}" for what, count in sorted(became.items())),
+        acknowledged=sum(each["received_at"] is not None for each in notices),
+        words=row.words if row.words and row.words in words else words,
+    )
+
+
+def lag(operator: Client) -> dict[str, Any]:
+    return {row["partner"]: row for row in operator.lag()["partners"]}
+
+
+def was_tried(directory: Path, row: Row) -> bool:
+    """Has the partner taken all, or once failed?"""
+    sql = f"SELECT SUM(notices * delivered), SUM(NOT delivered) FROM deliveries WHERE partner = '{row.partner}'"
+    ((delivered, failed),) = query(directory / "ledger.sqlite", sql)
+    return delivered == SENT or bool(failed)
+
+
+def is_up_to_date(directory: Path) -> bool:
+    """What a reply says of notices is in the log as soon as its delivery is. Does the ledger have it, too?"""
+    topic = "rescind.acknowledgements"
+    ends = query(
+        directory / "log.sqlite",
+        f"""SELECT r.tp & 0xffff, MAX(r.offset) + 1 FROM records r JOIN topics t ON t.id = r.tp >> 16
+        WHERE t.name = '{topic}' GROUP BY r.tp""",
+    )
+    read = query(directory / "ledger.sqlite", f"SELECT partition, next FROM offsets WHERE topic = '{topic}'")
+    return all(dict(read).get(partition, 0) >= end for partition, end in ends)
+
+
+def until(reached: Callable[[], bool], service: ServiceProcess) -> None:
+    end = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < end, f"not reached; {service.last_words()}"
+        time.sleep(0.05)
