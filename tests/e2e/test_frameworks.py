@@ -19,8 +19,8 @@ from rescind.launching import Launch, ServiceProcess
 from tests.e2e.frameworks.servers import FRAMEWORKS, serving
 from tests.e2e.world import PATIENCE, query
 
-#: Notices that each of these partners is sent.
-SENT = 5
+#: Notices that each of these partners is sent: one, and then five at once.
+SENT = 6
 DELETED, TAKEN, WAITING = f"{SENT} completed deleted", f"{SENT} delivered", f"{SENT} queued"
 
 
@@ -28,7 +28,7 @@ DELETED, TAKEN, WAITING = f"{SENT} completed deleted", f"{SENT} delivered", f"{S
 class Row:
     """What a server does at a path, and what is known of the notices then. Of how many the reply said something that
     we understand, and of how many something that we do not; it said nothing of the others. `words` are in what is known
-    of an attempt that failed. Notices come as one batch, or each alone as one event."""
+    of an attempt that failed. Notices come in batches, or each alone as one event."""
 
     framework: str
     path: str
@@ -44,22 +44,22 @@ class Row:
 
 
 FLASK = [
-    Row("flask", "/results", DELETED, 5),
-    Row("flask", "/notice-ids", DELETED, 5),
-    Row("flask", "/own-keys", DELETED, 5),
-    Row("flask", "/list", DELETED, 5),
-    Row("flask", "/object", DELETED, 5, alone=True),
-    Row("flask", "/umlauts", DELETED, 5),
-    Row("flask", "/pretty", DELETED, 5),
-    Row("flask", "/refused", "5 refused legal_hold", 5),
-    Row("flask", "/anonymized", TAKEN, 0, 5),
-    Row("flask", "/done", TAKEN, 0, 5),
-    Row("flask", "/half", "2 completed deleted, 3 delivered", 2, 1),
-    Row("flask", "/evidence", DELETED, 5),
-    Row("flask", "/evidence-umlauts", DELETED, 5),
-    Row("flask", "/nan", TAKEN, 0, 5),
-    Row("flask", "/str", TAKEN, 0, 5),
-    Row("flask", "/echo", TAKEN, 0, 5),
+    Row("flask", "/results", DELETED, SENT),
+    Row("flask", "/notice-ids", DELETED, SENT),
+    Row("flask", "/own-keys", DELETED, SENT),
+    Row("flask", "/list", DELETED, SENT),
+    Row("flask", "/object", DELETED, SENT, alone=True),
+    Row("flask", "/umlauts", DELETED, SENT),
+    Row("flask", "/pretty", DELETED, SENT),
+    Row("flask", "/refused", f"{SENT} refused legal_hold", SENT),
+    Row("flask", "/anonymized", TAKEN, 0, SENT),
+    Row("flask", "/done", TAKEN, 0, SENT),
+    Row("flask", "/half", "2 completed deleted, 4 delivered", 2, 1),
+    Row("flask", "/evidence", DELETED, SENT),
+    Row("flask", "/evidence-umlauts", DELETED, SENT),
+    Row("flask", "/nan", DELETED, SENT),
+    Row("flask", "/str", TAKEN, 0, SENT),
+    Row("flask", "/echo", TAKEN, 0, SENT),
     Row("flask", "/status-ok", TAKEN),
     Row("flask", "/ok", TAKEN),
     Row("flask", "/nothing", TAKEN),
@@ -71,18 +71,18 @@ FLASK = [
     Row("flask", "/busy", WAITING, words="HTTP 503: busy"),
 ]
 FASTAPI = [
-    Row("fastapi", "/results", DELETED, 5),
-    Row("fastapi", "/list", DELETED, 5),
-    Row("fastapi", "/object", "5 in_progress", 5, alone=True),
-    Row("fastapi", "/accepted", "5 in_progress", 5),
-    Row("fastapi", "/hex", DELETED, 5),
-    Row("fastapi", "/urn", DELETED, 5),
-    Row("fastapi", "/streamed", DELETED, 5),
-    Row("fastapi", "/gzip", DELETED, 5),
-    Row("fastapi", "/gzip-cut", TAKEN, 0, 5),
+    Row("fastapi", "/results", DELETED, SENT),
+    Row("fastapi", "/list", DELETED, SENT),
+    Row("fastapi", "/object", f"{SENT} in_progress", SENT, alone=True),
+    Row("fastapi", "/accepted", f"{SENT} in_progress", SENT),
+    Row("fastapi", "/hex", DELETED, SENT),
+    Row("fastapi", "/urn", DELETED, SENT),
+    Row("fastapi", "/streamed", DELETED, SENT),
+    Row("fastapi", "/gzip", DELETED, SENT),
+    Row("fastapi", "/gzip-cut", TAKEN, 0, SENT),
     Row("fastapi", "/gzip-error", WAITING, words="HTTP 500: the database is away"),
-    Row("fastapi", "/text-of-json", TAKEN, 0, 5),
-    Row("fastapi", "/data", TAKEN, 0, 5),
+    Row("fastapi", "/text-of-json", TAKEN, 0, SENT),
+    Row("fastapi", "/data", TAKEN, 0, SENT),
     Row("fastapi", "/empty-results", TAKEN),
     Row("fastapi", "/received", TAKEN),
     Row("fastapi", "/text", TAKEN),
@@ -94,34 +94,34 @@ FASTAPI = [
     Row("fastapi", "/missing", WAITING, words='HTTP 404: {"detail":"Not Found"}'),
 ]
 HTTP_SERVER = [
-    Row("http.server", "/results", DELETED, 5),
-    Row("http.server", "/length", DELETED, 5),
-    Row("http.server", "/surrogate", DELETED, 5),
+    Row("http.server", "/results", DELETED, SENT),
+    Row("http.server", "/length", DELETED, SENT),
+    Row("http.server", "/surrogate", DELETED, SENT),
     Row("http.server", "/nothing", TAKEN),
-    Row("http.server", "/long-head", DELETED, 5),
+    Row("http.server", "/long-head", DELETED, SENT),
     Row("http.server", "/raises", WAITING, words="the connection was closed before there was an answer"),
     Row("http.server", "/missing", WAITING, words="HTTP 404: <!DOCTYPE HTML>"),
 ]
 EXPRESS = [
     Row("express", "/tutorial", WAITING, words="HTTP 500: <!DOCTYPE html>"),
-    Row("express", "/results", DELETED, 5),
-    Row("express", "/compressed", DELETED, 5),
-    Row("express", "/list", DELETED, 5),
-    Row("express", "/spread", "5 completed already_deleted", 5),
-    Row("express", "/in-progress", "5 in_progress", 5),
-    Row("express", "/braces", DELETED, 5),
-    Row("express", "/camel-case", TAKEN, 0, 5),
-    Row("express", "/by-id", TAKEN, 0, 5),
-    Row("express", "/ids", TAKEN, 0, 5),
-    Row("express", "/lambda", TAKEN, 0, 5),
-    Row("express", "/emoji", DELETED, 5),
-    Row("express", "/chunked", DELETED, 5),
-    Row("express", "/early-hints", DELETED, 5),
-    Row("express", "/no-type", DELETED, 5),
-    Row("express", "/deflate", DELETED, 5),
-    Row("express", "/deflate-raw", DELETED, 5),
-    Row("express", "/brotli", TAKEN, 0, 5),
-    Row("express", "/length", TAKEN, 0, 5),
+    Row("express", "/results", DELETED, SENT),
+    Row("express", "/compressed", DELETED, SENT),
+    Row("express", "/list", DELETED, SENT),
+    Row("express", "/spread", f"{SENT} completed already_deleted", SENT),
+    Row("express", "/in-progress", f"{SENT} in_progress", SENT),
+    Row("express", "/braces", DELETED, SENT),
+    Row("express", "/camel-case", DELETED, SENT),
+    Row("express", "/by-id", TAKEN, 0, SENT),
+    Row("express", "/ids", TAKEN, 0, SENT),
+    Row("express", "/lambda", TAKEN, 0, SENT),
+    Row("express", "/emoji", DELETED, SENT),
+    Row("express", "/chunked", DELETED, SENT),
+    Row("express", "/early-hints", DELETED, SENT),
+    Row("express", "/no-type", DELETED, SENT),
+    Row("express", "/deflate", DELETED, SENT),
+    Row("express", "/deflate-raw", DELETED, SENT),
+    Row("express", "/brotli", TAKEN, 0, SENT),
+    Row("express", "/length", TAKEN, 0, SENT),
     Row("express", "/send-status", TAKEN),
     Row("express", "/ok", TAKEN),
     Row("express", "/page", TAKEN),
@@ -131,59 +131,59 @@ EXPRESS = [
     Row("express", "/missing", WAITING, words="HTTP 404: <!DOCTYPE html>"),
 ]
 GO = [
-    Row("go", "/zeros", DELETED, 5),
-    Row("go", "/zeros-completed", DELETED, 5),
-    Row("go", "/zeros-refused", "5 refused exempt", 5),
-    Row("go", "/upper", DELETED, 5),
-    Row("go", "/untagged", TAKEN, 0, 5),
+    Row("go", "/zeros", DELETED, SENT),
+    Row("go", "/zeros-completed", DELETED, SENT),
+    Row("go", "/zeros-refused", f"{SENT} refused exempt", SENT),
+    Row("go", "/upper", DELETED, SENT),
+    Row("go", "/untagged", DELETED, SENT),
     Row("go", "/nil", TAKEN),
-    Row("go", "/lines", TAKEN, 0, 5),
-    Row("go", "/flushed", DELETED, 5),
-    Row("go", "/trailer", DELETED, 5),
-    Row("go", "/gzip", DELETED, 5),
-    Row("go", "/gzip-unpacked", DELETED, 5),
-    Row("go", "/close", DELETED, 5),
-    Row("go", "/html-letters", DELETED, 5),
+    Row("go", "/lines", DELETED, SENT),
+    Row("go", "/flushed", DELETED, SENT),
+    Row("go", "/trailer", DELETED, SENT),
+    Row("go", "/gzip", DELETED, SENT),
+    Row("go", "/gzip-unpacked", DELETED, SENT),
+    Row("go", "/close", DELETED, SENT),
+    Row("go", "/html-letters", DELETED, SENT),
     Row("go", "/text", TAKEN),
     Row("go", "/nothing", TAKEN),
-    Row("go", "/echo", TAKEN, 0, 5),
+    Row("go", "/echo", TAKEN, 0, SENT),
     Row("go", "/slash", WAITING, words=": redirects are not followed; to /slash/"),
     Row("go", "/error", WAITING, words="HTTP 500: the database is away"),
     Row("go", "/panic", WAITING, words="the connection was closed before there was an answer"),
     Row("go", "/missing", WAITING, words="HTTP 404: 404 page not found"),
 ]
 PHP = [
-    Row("php", "/results.php", DELETED, 5),
-    Row("php", "/bom.php", DELETED, 5),
-    Row("php", "/pretty.php", DELETED, 5),
-    Row("php", "/list.php", DELETED, 5),
-    Row("php", "/object.php", DELETED, 5, alone=True),
-    Row("php", "/filtered.php", TAKEN, 0, 5),
-    Row("php", "/evidence.php", DELETED, 5),
-    Row("php", "/evidence-large.php", DELETED, 5),
-    Row("php", "/warning.php", TAKEN, 0, 5),
+    Row("php", "/results.php", DELETED, SENT),
+    Row("php", "/bom.php", DELETED, SENT),
+    Row("php", "/pretty.php", DELETED, SENT),
+    Row("php", "/list.php", DELETED, SENT),
+    Row("php", "/object.php", DELETED, SENT, alone=True),
+    Row("php", "/filtered.php", TAKEN, 0, 4),
+    Row("php", "/evidence.php", DELETED, SENT),
+    Row("php", "/evidence-large.php", DELETED, SENT),
+    Row("php", "/warning.php", TAKEN, 0, SENT),
     Row("php", "/fatal.php", TAKEN),
-    Row("php", "/by-hand.php", TAKEN, 0, 5),
-    Row("php", "/latin-1.php", TAKEN, 0, 5),
+    Row("php", "/by-hand.php", TAKEN, 0, SENT),
+    Row("php", "/latin-1.php", DELETED, SENT),
     Row("php", "/invalid.php", TAKEN),
-    Row("php", "/flushed.php", DELETED, 5),
-    Row("php", "/gzip.php", DELETED, 5),
-    Row("php", "/handler.php", DELETED, 5),
+    Row("php", "/flushed.php", DELETED, SENT),
+    Row("php", "/gzip.php", DELETED, SENT),
+    Row("php", "/handler.php", DELETED, SENT),
     Row("php", "/nothing.php", TAKEN),
     Row("php", "/ok.php", TAKEN),
     Row("php", "/unavailable.php", WAITING, words="HTTP 503: maintenance"),
     Row("php", "/missing.php", WAITING, words="HTTP 404: <!doctype html>"),
 ]
 JAVA = [
-    Row("java", "/enum", DELETED, 5),
-    Row("java", "/upper", DELETED, 5),
-    Row("java", "/chunked", DELETED, 5),
-    Row("java", "/printed-map", TAKEN, 0, 5),
+    Row("java", "/enum", DELETED, SENT),
+    Row("java", "/upper", DELETED, SENT),
+    Row("java", "/chunked", DELETED, SENT),
+    Row("java", "/printed-map", TAKEN, 0, SENT),
     Row("java", "/length", WAITING, words="the answer ended before it was complete"),
-    Row("java", "/latin-1", TAKEN, 0, 5),
-    Row("java", "/utf-16", TAKEN, 0, 5),
-    Row("java", "/content-encoding", DELETED, 5),
-    Row("java", "/gzip", DELETED, 5),
+    Row("java", "/latin-1", DELETED, SENT),
+    Row("java", "/utf-16", DELETED, SENT),
+    Row("java", "/content-encoding", DELETED, SENT),
+    Row("java", "/gzip", DELETED, SENT),
     Row("java", "/nothing", TAKEN),
     Row("java", "/text", TAKEN),
     Row("java", "/error", WAITING, words="HTTP 500: the database is away"),
@@ -228,11 +228,12 @@ def test_what_becomes_of_replies(framework: str, running: tuple[ServiceProcess, 
             wanted = {"id": row.partner, "name": row.partner, "url": url + row.path, "purposes": [purpose]}
             operator.add_partner(wanted | {"batch_size": 1 if row.alone else 100})
             stack.callback(operator.remove_partner, row.partner)  # its lane is for others then
-            # What waits goes out together.
             operator.change_partner(row.partner, {"status": "paused"})
         choice = {"purpose": purpose, "choice": "opt_out", "occurred_at": "2026-01-01T12:00:00Z"}
-        platform.post_toggles([{"subject": f"user:{number}"} | choice for number in range(SENT)])
-        until(lambda: all(lag(operator)[row.partner]["backlog"] == SENT for row in rows), service)
+        # What comes behind the first one waits together.
+        for first, end in ((0, 1), (1, SENT)):
+            platform.post_toggles([{"subject": f"user:{number}"} | choice for number in range(first, end)])
+            until(lambda end=end: all(lag(operator)[row.partner]["backlog"] == end for row in rows), service)
         for row in rows:
             operator.change_partner(row.partner, {"status": "active"})
         until(lambda: all(was_tried(directory, row) for row in rows), service)
