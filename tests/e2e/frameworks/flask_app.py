@@ -76,6 +76,12 @@ def done() -> ResponseReturnValue:
     return {"results": [{"id": event["id"], "status": "done"} for event in events()]}
 
 
+@app.post("/drop")
+def drop() -> ResponseReturnValue:
+    """In the words of California's DROP."""
+    return {"results": [{"id": event["id"], "vocabulary": "DROP", "code": 3} for event in events()]}
+
+
 @app.post("/half")
 def half() -> ResponseReturnValue:
     """The first is done, the second is answered in a word of its own, and of the others nothing is said."""

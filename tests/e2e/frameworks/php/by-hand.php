@@ -1,4 +1,7 @@
-<?php require 'functions.php'; ?>
+<?php
+require 'functions.php';
+// The comma behind the last one is no JSON.
+?>
 {"results": [
 <?php foreach (events() as $event): ?>
   {"id": "<?= $event['id'] ?>", "status": "completed"},
