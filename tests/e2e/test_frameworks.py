@@ -6,9 +6,10 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,7 +235,7 @@ def test_what_becomes_of_replies(framework: str, running: tuple[ServiceProcess, 
         # What comes behind the first one waits together.
         for first, end in ((0, 1), (1, SENT)):
             platform.post_toggles([{"subject": f"user:{number}"} | choice for number in range(first, end)])
-            until(lambda end=end: all(lag(operator)[row.partner]["backlog"] == end for row in rows), service)
+            until(partial(has_waiting, operator, rows, end), service)
         for row in rows:
             operator.change_partner(row.partner, {"status": "active"})
         until(lambda: all(was_tried(directory, row) for row in rows), service)
@@ -258,6 +259,11 @@ def known_of(operator: Client, row: Row) -> Known:
 
 def lag(operator: Client) -> dict[str, Any]:
     return {row["partner"]: row for row in operator.lag()["partners"]}
+
+
+def has_waiting(operator: Client, rows: Sequence[Row], count: int) -> bool:
+    known = lag(operator)
+    return all(known[row.partner]["backlog"] == count for row in rows)
 
 
 def was_tried(directory: Path, row: Row) -> bool:
