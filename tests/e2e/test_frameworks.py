@@ -160,7 +160,7 @@ PHP = [
     Row("php", "/pretty.php", DELETED, SENT),
     Row("php", "/list.php", DELETED, SENT),
     Row("php", "/object.php", DELETED, SENT, alone=True),
-    Row("php", "/filtered.php", TAKEN, 0, 5),
+    Row("php", "/filtered.php", "4 completed deleted, 2 delivered", 4),
     Row("php", "/evidence.php", DELETED, SENT),
     Row("php", "/evidence-large.php", DELETED, SENT),
     Row("php", "/warning.php", TAKEN, 0, SENT),
