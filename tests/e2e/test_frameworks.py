@@ -28,8 +28,9 @@ DELETED, TAKEN, WAITING = f"{SENT} completed deleted", f"{SENT} delivered", f"{S
 @dataclass(frozen=True, slots=True)
 class Row:
     """What a server does at a path, and what is known of the notices then. Of how many the reply said something that
-    we understand, and of how many something that we do not; it said nothing of the others. `words` are in what is known
-    of an attempt that failed. Notices come in batches, or each alone as one event."""
+    we understand, and of how many something that we do not; it said nothing of the others. A reply is `unclear`, too,
+    if a part of it was lost. `words` are in what is known of an attempt that failed. Notices come in batches, or each
+    alone as one event."""
 
     framework: str
     path: str
@@ -38,10 +39,23 @@ class Row:
     not_understood: int = 0
     words: str = ""
     alone: bool = False
+    unclear: bool = False
 
     @property
     def partner(self) -> str:
         return re.sub("[^a-z0-9]+", "-", f"{self.framework}{self.path}").strip("-")
+
+    @property
+    def known(self) -> Known:
+        delivered = 0 if self.became == WAITING else SENT
+        return Known(
+            became=self.became,
+            acknowledged=self.acknowledged,
+            not_understood=self.not_understood,
+            unanswered=delivered - self.acknowledged - self.not_understood,
+            unclear=self.unclear or self.not_understood > 0,
+            words=self.words,
+        )
 
 
 FLASK = [
@@ -166,7 +180,7 @@ PHP = [
     Row("php", "/warning.php", TAKEN, 0, SENT),
     Row("php", "/fatal.php", TAKEN),
     Row("php", "/by-hand.php", TAKEN, 0, SENT),
-    Row("php", "/latin-1.php", DELETED, SENT),
+    Row("php", "/latin-1.php", DELETED, SENT, unclear=True),
     Row("php", "/invalid.php", TAKEN),
     Row("php", "/flushed.php", DELETED, SENT),
     Row("php", "/gzip.php", DELETED, SENT),
@@ -182,7 +196,7 @@ JAVA = [
     Row("java", "/chunked", DELETED, SENT),
     Row("java", "/printed-map", TAKEN, 0, SENT),
     Row("java", "/length", WAITING, words="the answer ended before it was complete"),
-    Row("java", "/latin-1", DELETED, SENT),
+    Row("java", "/latin-1", DELETED, SENT, unclear=True),
     Row("java", "/utf-16", DELETED, SENT),
     Row("java", "/content-encoding", DELETED, SENT),
     Row("java", "/gzip", DELETED, SENT),
@@ -200,6 +214,9 @@ class Known(NamedTuple):
 
     became: str
     acknowledged: int
+    not_understood: int
+    unanswered: int
+    unclear: bool
     words: str
 
 
@@ -240,19 +257,30 @@ def test_what_becomes_of_replies(framework: str, running: tuple[ServiceProcess, 
             operator.change_partner(row.partner, {"status": "active"})
         until(lambda: all(was_tried(directory, row) for row in rows), service)
         until(lambda: is_up_to_date(directory), service)
-        known = {row.path: known_of(operator, row) for row in rows}
-    expected = {row.path: Known(row.became, row.acknowledged, row.words) for row in rows}
+        known = {row.path: known_of(operator, directory, row) for row in rows}
+    expected = {row.path: row.known for row in rows}
     wrong = [f"{path}: {known[path]}, not {expected[path]}" for path in expected if known[path] != expected[path]]
     assert not wrong, "\n".join(wrong)
 
 
-def known_of(operator: Client, row: Row) -> Known:
+def known_of(operator: Client, directory: Path, row: Row) -> Known:
     notices = operator.notices({"partner": row.partner})["notices"]
-    words = lag(operator)[row.partner]["last_error"] or ""
+    partner = lag(operator)[row.partner]
+    words, replies = partner["last_error"] or "", partner["replies"]
+    # Nothing of a request vanishes.
+    requests = query(
+        directory / "ledger.sqlite",
+        f"""SELECT notices, acknowledged, not_understood FROM deliveries
+        WHERE partner = '{row.partner}' AND delivered""",
+    )
+    unanswered = [notices - acknowledged - not_understood for notices, acknowledged, not_understood in requests]
+    assert min(unanswered, default=0) >= 0, requests
+    assert sum(unanswered) == replies["notices"]["unanswered"]
     became = Counter(" ".join(filter(None, (each["status"], each["outcome"] or each["reason"]))) for each in notices)
     return Known(
         became=", ".join(f"{count} {what}" for what, count in sorted(became.items())),
-        acknowledged=sum(each["received_at"] is not None for each in notices),
+        **replies["notices"],
+        unclear=replies["last_not_understood"] is not None,
         words=row.words if row.words and row.words in words else words,
     )
 
