@@ -1,0 +1,6 @@
+<?php
+require 'functions.php';
+foreach (str_split(json_encode(['results' => results()]), 100) as $part) {
+    echo $part;
+    flush();
+}
