@@ -40,7 +40,7 @@ def codings(values: Iterable[str]) -> tuple[str, ...]:
         raise Undecodable(f"compressed {len(named)} times over")
     for name in named:
         if name not in _NAMES:
-            raise Undecodable(f"compressed with {name[:20]}, which was not asked for")
+            raise Undecodable(f"compressed with {_shown(name)}, which was not asked for")
     return tuple(_NAMES[name] for name in named)
 
 
@@ -139,6 +139,11 @@ def end(unpackers: Sequence[Unpacker]) -> Iterator[bytes]:
     for number, each in enumerate(unpackers):
         for out in each.end():
             yield from unpack(unpackers[number + 1 :], out)
+
+
+def _shown(name: str) -> str:
+    """A header may hold bytes that are no text, which the client reads as lone surrogates: no log takes these."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:20])
 
 
 def _is_zlib(data: bytes) -> bool:

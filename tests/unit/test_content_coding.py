@@ -90,6 +90,7 @@ def damaged(data: bytes) -> bytes:
         (["br"], TEXT, "compressed with br, which was not asked for"),
         (["gzip, ZSTD"], TEXT, "compressed with zstd, which was not asked for"),
         (["gzip," * 5], TEXT, "compressed 5 times over"),
+        (["\udcff\x1b[1m"], TEXT, r"compressed with \?\?\[1m, which was not asked for"),
         (["gzip"], gzip.compress(TEXT)[:-1], "its gzip ends too early"),
         (["gzip"], gzip.compress(TEXT)[:12], "its gzip ends too early"),
         (["gzip"], damaged(gzip.compress(TEXT)), "its gzip is damaged"),
