@@ -261,11 +261,12 @@ class Attempts:
         if not answer.attempt.accepted:
             return SILENT
         asked = [notice.id for notice in parcel.notices]
+        actions = {notice.id: Action(notice.action) for notice in parcel.notices}
         if len(answer.reply) <= READ_AT_ONCE:
-            return read(answer.reply, asked, answer.unread)
+            return read(answer.reply, asked, answer.unread, actions)
         # One at a time: what is made of a long reply takes far more memory than the reply.
         async with self._long_reply:
-            return await asyncio.to_thread(read, answer.reply, asked, answer.unread)
+            return await asyncio.to_thread(read, answer.reply, asked, answer.unread, actions)
 
     async def _suspend(self, tried: Tried) -> None:
         now, parcel, answer = self.clock(), tried.parcel, tried.answer

@@ -9,15 +9,16 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from agents.reply_items import ItemReader, NotUnderstood, ReplyItem, line, shown
+from agents.reply_items import NO_ACTIONS, ItemReader, NotUnderstood, ReplyItem, line, shown
 from streams import json_text
 from streams.errors import InvalidInput
 from streams.events import EXCERPT_CAP, AckStatus, ReplyProblem
+from streams.kinds import Action
 from streams.variants import our_field, our_word, plain_id
 
 #: How the types of events that we send begin.
@@ -51,8 +52,8 @@ _TWICE = "it is JSON within a string of JSON"
 class Reply:
     """What a reply says of the notices in its request. Of `acknowledged` of them it says something that is understood,
     of `not_understood` only what is not, and nothing of the others. `items` are about these notices alone, in the
-    reply's order; one whose outcome is unknown is among them, and its notice counts as not understood. `problem` is
-    None if all was understood, or nothing said."""
+    reply's order; one whose outcome is unknown, or no answer to what was asked, is among them, and its notice counts as
+    not understood. `problem` is None if all was understood, or nothing said."""
 
     items: tuple[ReplyItem, ...] = ()
     acknowledged: int = 0
@@ -63,9 +64,11 @@ class Reply:
 SILENT = Reply()
 
 
-def read(body: bytes, asked: Collection[str], unread: str | None = None) -> Reply:
-    """What `body` says of the notices whose ids were `asked`. `unread` says why the body could not be read whole; then
-    `body` is how it begins.
+def read(
+    body: bytes, asked: Collection[str], unread: str | None = None, actions: Mapping[str, Action] = NO_ACTIONS
+) -> Reply:
+    """What `body` says of the notices whose ids were `asked`; `actions` are what these ask for. `unread` says why the
+    body could not be read whole; then `body` is how it begins.
 
     >>> reply = read(b'{"results": [{"id": "a", "status": "Completed"}, {"id": "b", "status": "done"}]}', ["a", "b"])
     >>> reply.acknowledged, reply.not_understood, reply.problem.reason
@@ -76,13 +79,13 @@ def read(body: bytes, asked: Collection[str], unread: str | None = None) -> Repl
     try:
         if unread is not None:
             raise NotUnderstood(f"it could not be read whole: {unread}")
-        reader = _read(body, frozenset(asked))
+        reader = _read(body, frozenset(asked), actions)
     except NotUnderstood as error:
         return Reply(not_understood=len(asked), problem=_problem([str(error)], body))
     return SILENT if reader is None else _reply(reader, body, asked)
 
 
-def _read(body: bytes, ids: frozenset[str]) -> ItemReader | None:
+def _read(body: bytes, ids: frozenset[str], actions: Mapping[str, Action]) -> ItemReader | None:
     """The items; None if it says nothing. Raises `NotUnderstood` where nothing can be understood of what means us."""
     try:
         value = _parsed(body)
@@ -95,7 +98,7 @@ def _read(body: bytes, ids: frozenset[str]) -> ItemReader | None:
     if not items:
         _check_silence(value, body, ids)
         return None
-    reader = ItemReader(ids, bare=items[0] is value)
+    reader = ItemReader(ids, actions, bare=items[0] is value)
     reader.read(items)
     if not reader.items and _OUR_TYPES in _text(body):
         raise NotUnderstood(_ECHO)

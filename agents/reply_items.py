@@ -6,22 +6,27 @@ left out. But what is lost is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from ledger import fits
 from streams.ack_items import kept
 from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
 from streams.json_text import AS_TEXT, NO_NUMBER, REPLACED
+from streams.kinds import Action
 from streams.moments import Moment
 from streams.variants import OUR_ID, our_field, plain_id
 from streams.vocabulary import FINAL, Meaning, meaning
 
 #: Items of a reply that are read: each notice of the largest request may have one for each status.
 ITEMS_CAP = 4 * 1000
+#: Of notices of which nobody knows what they ask for.
+NO_ACTIONS: Mapping[str, Action] = MappingProxyType({})
 #: Characters of a partner's word that a sentence quotes.
 _QUOTED = 40
 #: What the clocks of Go and of .NET show where no time was set.
@@ -107,10 +112,12 @@ class Flaws:
 
 
 class ItemReader:
-    """Reads the items of one reply, to a request with the notices `ids`. `bare` is a reply that is one item itself."""
+    """Reads the items of one reply, to a request with the notices `ids`. `actions` says what each of them asks for, as
+    far as it is known. `bare` is a reply that is one item itself."""
 
-    def __init__(self, ids: Collection[str], *, bare: bool = False) -> None:
+    def __init__(self, ids: Collection[str], actions: Mapping[str, Action] = NO_ACTIONS, *, bare: bool = False) -> None:
         self._ids = ids
+        self._actions = actions
         self._bare = bare
         self.flaws = Flaws()
         self.items: list[ReplyItem] = []
@@ -144,7 +151,7 @@ class ItemReader:
         """Is it read already? Most are, and this takes a fifth of the time."""
         try:
             identity, meant = given["id"], _PLAIN[given["status"], given.get("outcome"), given.get("reason")]
-            if identity not in self._ids or not given.keys() <= _PLAIN_FIELDS:
+            if identity not in self._ids or not given.keys() <= _PLAIN_FIELDS or not self._fits(identity, meant):
                 return False
         except (KeyError, TypeError):
             return False
@@ -180,11 +187,22 @@ class ItemReader:
             self.puzzling.add(notice)
             word = shown(_original(given, "outcome"))
             self.flaws.not_understood(f"`outcome` of {which} is {word}, which is none of {_OUTCOMES}")
+        elif not self._fits(notice, meant):
+            self.puzzling.add(notice)
+            action = self._actions[notice]
+            self.flaws.not_understood(f"{which} says {meant.outcome}, which is no answer to action {action}")
         else:
             self.understood.add(notice)
         self._note_misplaced("outcome", meant.outcome, Outcome.UNKNOWN, meant.status is AckStatus.COMPLETED, which)
         self._note_misplaced("reason", meant.reason, RefusalReason.OTHER, meant.status is AckStatus.REFUSED, which)
         self._add(notice, meant, said, which)
+
+    def _fits(self, notice: str, meant: Meaning) -> bool:
+        """Can it come of what was asked? The ledger drops what cannot."""
+        action = self._actions.get(notice)
+        if action is None or meant.outcome is None or meant.status is not AckStatus.COMPLETED:
+            return True
+        return fits(meant.outcome, action)
 
     def _note_misplaced(self, name: str, word: str | None, unknown: str, fits: bool, which: str) -> None:
         # A word that we do not have is kept as the code.

@@ -325,6 +325,7 @@ async def delivering(answer: Answer, *, more: Sequence[Answer] = ()) -> Scene:
         (saying(item()), 1, 0, None),
         (saying(item(), item(id="n1", status="done")), 1, 1, "`status` of item 2 is 'done', which is none of"),
         (saying(item(status="completed", outcome="anonymized")), 0, 1, "`outcome` of item 1 is 'anonymized', which"),
+        (saying(item(status="completed", outcome="resumed")), 0, 1, "Item 1 says resumed, which is no answer to"),
         (Answer(Attempt(200), 1.0, reply=b'{"results": ['), 0, 2, "It is not JSON"),
         (Answer(Attempt(204), 1.0, reply=b'{"resu', unread="its gzip is damaged"), 0, 2, "its gzip is damaged."),
     ],

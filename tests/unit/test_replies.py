@@ -19,6 +19,7 @@ from agents.replies import CONTAINERS_CAP, SILENT, Reply, read
 from agents.reply_items import ITEMS_CAP, ReplyItem
 from agents.webhooks import body_of
 from streams.events import EVIDENCE_CAP, AckStatus, Outcome, RefusalReason, ReplyProblem, Vocabulary
+from streams.kinds import Action
 from tests.unit.fakes import written_notice
 
 A, B, C = (f"6f1c0a34-7d2c-5b7e-9d0a-7d2c6c1f4e1{number}" for number in range(3))
@@ -301,6 +302,32 @@ def test_what_a_reply_means(row: Row) -> None:
         check(reply.problem)
     else:
         assert reply.problem is None
+
+
+@pytest.mark.parametrize("form", [{}, {"detail": "done"}, {"Vocabulary": None}])
+@pytest.mark.parametrize(
+    ("action", "said", "why"),
+    [
+        (Action.ERASE, {}, None),
+        (Action.ERASE, {"outcome": "suppressed"}, None),
+        (Action.ERASE, {"outcome": "resumed"}, "item 1 says resumed, which is no answer to action erase"),
+        (Action.STOP, {"outcome": "Resumed"}, "item 1 says resumed, which is no answer to action stop"),
+        (Action.RESUME, {"outcome": None}, None),
+        (Action.RESUME, {"outcome": "not_found"}, None),
+        (Action.RESUME, {"outcome": "deleted"}, "item 1 says deleted, which is no answer to action resume"),
+        (Action.RESUME, {"status": "in_progress", "outcome": "deleted"}, "the `outcome` of item 1 does not belong to"),
+        (Action.RESUME, {"status": "refused", "outcome": None}, None),
+    ],
+)
+def test_what_is_no_answer_to_what_was_asked_is_not_understood(
+    action: Action, said: dict[str, Any], form: dict[str, Any], why: str | None
+) -> None:
+    """The ledger closes nothing by it, so it may not pass for an answer."""
+    reply = read(json.dumps(results(done() | said | form)).encode(), [A, B], actions={A: action, B: Action.ERASE})
+    counts = why is None or "belong" in why
+    assert (len(reply.items), reply.acknowledged, reply.not_understood) == (1, counts, not counts)
+    assert (why or "").lower() in ("" if reply.problem is None else reply.problem.reason.lower())
+    assert (reply.problem is None) == (why is None)
 
 
 def check(problem: ReplyProblem) -> None:
