@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ import orjson
 from agents.judging import AttemptVerdict
 from agents.parcels import Batch, Parcel
 from agents.replies import SILENT, Reply
-from agents.reply_items import ReplyItem
+from agents.reply_items import ReplyItem, line
 from agents.webhooks import Answer
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
@@ -191,17 +192,39 @@ def tell(
 
 #: Of the id alone, without its kind: what is shorter may be any word.
 _SHORTEST_ID = 3
+#: Characters of a name whose beginning alone is quoted: what is shorter names nobody.
+_SHORTEST_CUT = 8
 
 
 def discreet(words: str, parcel: Parcel) -> str:
     """What a partner says, for a log, without the subjects that it was asked about: who may read logs may not always
-    know them."""
+    know them. Partners write them in another letter case, and what they say is quoted on one line and in part."""
     for notice in parcel.notices:
-        words = words.replace(notice.subject, "[subject]")
-        bare = notice.subject.partition(":")[2]
-        if len(bare) >= _SHORTEST_ID:
-            words = words.replace(bare, "[subject]")
+        subject = line(notice.subject)
+        for name in (subject, subject.partition(":")[2]):
+            if len(name) >= _SHORTEST_ID:
+                words = _without(words, name)
     return words
+
+
+def _without(words: str, name: str) -> str:
+    """Without a name, be it whole, or cut where a quotation, or all, ends."""
+    low, name = _lower(words), _lower(name)
+    start = low.find(name[:_SHORTEST_CUT])
+    while start >= 0:
+        alike = takewhile(lambda letters: letters[0] == letters[1], zip(name, low[start:], strict=False))
+        end = start + sum(1 for _ in alike)
+        if end - start == len(name) or low[end : end + 1] in ("", "'"):
+            words = f"{words[:start]}[subject]{words[end:]}"
+            low, end = _lower(words), start + len("[subject]")
+        start = low.find(name[:_SHORTEST_CUT], end)
+    return words
+
+
+def _lower(text: str) -> str:
+    """In lower case, letter by letter, so that all stays in its place."""
+    low = text.lower()
+    return low if len(low) == len(text) else text
 
 
 def _alone(parcel: Parcel, answer: Answer) -> dict[str, Any]:

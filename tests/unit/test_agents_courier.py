@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from agents import attempts, consuming, replies
+from agents import attempts, consuming, replies, reports
 from agents.attempts import Attempts
 from agents.channels import Complaints
 from agents.delivery import Alone, Courier
 from agents.directory import Directory
-from agents.parcels import Batch
+from agents.parcels import Batch, Parcel
 from agents.replies import SILENT, Reply
 from agents.retrying import Attempt, Backoff
 from agents.webhooks import Answer
@@ -438,6 +438,33 @@ async def test_a_reply_that_is_not_understood_is_logged_without_whom_it_is_about
     assert line.levelname == "WARNING"
     assert line.getMessage().startswith("partner p: a reply was not wholly understood (webhook_id=msg_")
     assert "is 'gone: [subject]', which is none of" in line.getMessage()
+
+
+LONG = "email:somebody.with.a.long.name@mail.example.org"
+
+
+@pytest.mark.parametrize(
+    ("subject", "words", "logged"),
+    [
+        (LONG, f"gone: {LONG}", "gone: [subject]"),
+        (LONG, f"gone: {LONG[6:]}, {LONG}", "gone: [subject], [subject]"),
+        (LONG, f"gone: {LONG.upper()}!", "gone: [subject]!"),
+        # Quoted to a length, or cut as a whole.
+        (LONG, f"is '{LONG[:30]}', which is not", "is '[subject]', which is not"),
+        (LONG, f"is '{LONG[6:14]}', which is not", "is '[subject]', which is not"),
+        (LONG, f"HTTP 500: {LONG[:8]}", "HTTP 500: [subject]"),
+        (LONG, "email:some, and somebody.else", "email:some, and somebody.else"),
+        ("user:a  b\tc", "user:a b c", "[subject]"),
+        ("user:12", "12 of user:12", "12 of [subject]"),
+        ("user:123", "123123", "[subject][subject]"),
+        ("user:İİİ", "is 'user:İİİ'", "is '[subject]'"),
+        ("user:[subject]", "user:[subject]", "[subject]"),
+    ],
+)
+def test_a_log_does_not_say_whom_it_is_about_however_a_partner_does(subject: str, words: str, logged: str) -> None:
+    notice = written_notice(0)
+    notice.subject = subject
+    assert reports.discreet(words, Parcel(Batch(1, 1, 1, "p", (notice,), (1,)), (0,))) == logged
 
 
 @pytest.mark.parametrize(
