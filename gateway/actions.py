@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -56,6 +57,7 @@ def acted(
     poisoned: tuple[str, ...] = (),
     notices: tuple[str, ...] = (),
     reason: str | None = None,
+    seen_until: datetime | None = None,
 ) -> Record:
     """The record of an act. Its id is given, so that a repeated request is one act."""
     now = context.clock()
@@ -67,6 +69,7 @@ def acted(
         poisoned=poisoned,
         notices=notices,
         reason=reason,
+        seen_until=seen_until,
         acted_at=now,
     )
     return record(ACTIONS.name, Envelope(identity, now, data))

@@ -33,7 +33,15 @@ async def marked_seen(context: Context, key: ApiKey, partner: str) -> Replies:
     unclear = (await _replies(context, partner)).unclear
     # Not its words: they may name a subject.
     details = {} if unclear is None else {"webhook_id": unclear.webhook_id}
-    by = acted(context, key, Act.MARK_REPLIES_SEEN, context.new_id(), partner=partner, details=details)
+    by = acted(
+        context,
+        key,
+        Act.MARK_REPLIES_SEEN,
+        context.new_id(),
+        partner=partner,
+        details=details,
+        seen_until=None if unclear is None else unclear.at,
+    )
     await context.shown(await context.appender.append([by]))
     return await _replies(context, partner)
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ledger.times import maybe_moment, micros, moment
+from ledger.times import maybe_micros, maybe_moment, micros, moment
 from ledger.veiling import Veil
 from ledger.views import Replies, ReplyNotices, UnclearReply
 from streams.events import BatchDelivered, OperatorActed
@@ -22,9 +22,10 @@ _COUNT = """INSERT INTO replies (partner, acknowledged, not_understood, unanswer
 # Lanes of a partner have clocks of their own: the last one is the one that was read last only by chance.
 _KEEP_LAST = """UPDATE replies SET problem_at = ?2, problem_webhook_id = ?3, problem_reason = ?4, problem_excerpt = ?5
     WHERE partner = ?1 AND (problem_at IS NULL OR (problem_at, problem_webhook_id) < (?2, ?3))"""
-_SEEN = """INSERT INTO replies (partner, acknowledged, not_understood, unanswered, problems, seen_at)
-    VALUES (?, 0, 0, 0, 0, ?)
-    ON CONFLICT (partner) DO UPDATE SET seen_at = MAX(COALESCE(seen_at, excluded.seen_at), excluded.seen_at)"""
+_SEEN = """INSERT INTO replies (partner, acknowledged, not_understood, unanswered, problems, seen_at, seen_until)
+    VALUES (?, 0, 0, 0, 0, ?, ?) ON CONFLICT (partner) DO UPDATE SET
+    seen_at = MAX(COALESCE(seen_at, excluded.seen_at), excluded.seen_at),
+    seen_until = MAX(COALESCE(seen_until, excluded.seen_until), COALESCE(excluded.seen_until, seen_until))"""
 
 
 class ReplyCounts:
@@ -46,10 +47,10 @@ class ReplyCounts:
             self._execute(_KEEP_LAST, (data.partner, at, data.webhook_id, *words))
 
     def seen(self, acts: Iterable[OperatorActed]) -> None:
-        """An operator marked what was not understood until then as seen."""
+        """An operator marked what was not understood as seen. What that covers is told by the clock of the replies."""
         for act in acts:
             if act.partner is not None:
-                self._execute(_SEEN, (act.partner, micros(act.acted_at)))
+                self._execute(_SEEN, (act.partner, micros(act.acted_at), maybe_micros(act.seen_until)))
 
 
 def replies_of(row: Mapping[str, Any]) -> Replies:
@@ -67,7 +68,7 @@ def _last(row: Mapping[str, Any]) -> UnclearReply | None:
     at = row["problem_at"]
     if at is None:
         return None
-    understood, seen = row["understood_at"], row["seen_at"]
+    understood, seen = row["understood_at"], row["seen_until"]
     return UnclearReply(
         at=moment(at),
         reason=row["problem_reason"],

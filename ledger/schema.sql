@@ -183,7 +183,8 @@ CREATE TABLE IF NOT EXISTS replies (
     partner TEXT PRIMARY KEY,
     acknowledged INTEGER NOT NULL, not_understood INTEGER NOT NULL, unanswered INTEGER NOT NULL,
     problems INTEGER NOT NULL, problem_at INTEGER, problem_webhook_id TEXT, problem_reason TEXT, problem_excerpt TEXT,
-    understood_at INTEGER, seen_at INTEGER
+    understood_at INTEGER,
+    seen_at INTEGER, seen_until INTEGER -- when an operator did so, and when the last reply came that was meant
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS acknowledgements (

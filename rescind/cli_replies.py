@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -52,6 +53,10 @@ def counts(found: Mapping[str, Any]) -> str:
     )
 
 
+def _time(written: str) -> datetime:
+    return datetime.fromisoformat(written)
+
+
 def _lines(partner: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield counts(found)
     last = found["last_not_understood"]
@@ -62,7 +67,7 @@ def _lines(partner: str, found: Mapping[str, Any]) -> Iterator[str]:
         yield f"it begins: {last['excerpt']}"
     if last["open"]:
         yield f"{partner} is WARN until a later one is understood, or: rescind partners replies {partner} --seen"
-    elif found["seen_at"] is not None and found["seen_at"] >= last["at"]:
-        yield f"it was marked as seen {local(found['seen_at'])}"
-    else:
+    elif found["understood_at"] is not None and _time(found["understood_at"]) > _time(last["at"]):
         yield f"a later one was understood, the last {local(found['understood_at'])}"
+    else:
+        yield f"it was marked as seen {local(found['seen_at'])}"

@@ -731,4 +731,7 @@ class OperatorActed(Data):
     #: The ids of the partner's notices that are given up by this: nothing is asked of them any more.
     notices: tuple[EventId, ...] = Field(default=(), max_length=1000)
     reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    #: When the last reply came that is marked as seen by this, by the clock of who got it, which may differ from that
+    #: of `acted_at`.
+    seen_until: Moment | None = None
     acted_at: Moment

@@ -44,8 +44,10 @@ def reply(
     return entry("deliveries", number, f"delivered-{number}", data)
 
 
-def seen(offset: int, minutes: float, name: str | None = "p") -> Entry:
-    data = OperatorActed(act=Act.MARK_REPLIES_SEEN, by=BY, partner=name, acted_at=at(minutes))
+def seen(offset: int, minutes: float, name: str | None = "p", *, until: float | None = None) -> Entry:
+    """An operator marks at `minutes` what came until then, or until `until` by the clock of the replies."""
+    shown = minutes if until is None else until
+    data = OperatorActed(act=Act.MARK_REPLIES_SEEN, by=BY, partner=name, seen_until=at(shown), acted_at=at(minutes))
     return entry("actions", offset, f"seen-{offset}", data)
 
 
@@ -80,6 +82,9 @@ TABLE: dict[str, tuple[Sequence[Entry], bool]] = {
     "an operator saw it": ((seen(0, 6),), False),
     "at the very moment": ((seen(0, 5),), False),
     "an operator saw an earlier one, read later": ((seen(0, 4),), True),
+    "by a clock that is behind": ((seen(0, 1, until=5),), False),
+    "an earlier one, by a clock that is ahead": ((seen(0, 9, until=4),), True),
+    "nothing was to be seen": ((acted(9, act=Act.MARK_REPLIES_SEEN, partner="p"),), True),
     "another one came since": ((seen(0, 6), reply(1, 7, problem="not JSON")), True),
     "of another partner": ((seen(0, 6, "q"),), True),
     "of no partner": ((seen(0, 6, None),), True),

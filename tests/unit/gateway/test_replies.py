@@ -85,6 +85,7 @@ async def test_it_is_marked_as_seen_on_the_record_and_warns_again_of_the_next(
     (act,) = acts(gateway)
     assert (act.act, act.partner, act.by.role, act.acted_at) == (Act.MARK_REPLIES_SEEN, "acme", "operator", at(5))
     assert act.details == {"webhook_id": "msg_1"}
+    assert act.seen_until == at(0)
     assert (await lag_of(gateway))["state"] == "OK"
     gateway.clock.now = at(6)
     replied(gateway, 2, reason="cut")
