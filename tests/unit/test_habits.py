@@ -257,7 +257,12 @@ HABITS = (
         lambda request: results(request, lambda notice: {"status": "completed", "outcome": "resumed"}),
         sent=("e1-8 200", "e1-8 again 200", "..."),
         seen=(
-            Seen(MINUTE, "delivered e1-8", "OK", FINE, ("OK", "8")),
+            Seen(
+                MINUTE, "delivered e1-8", "WARN",
+                "1 reply was not understood: Item 1 says resumed, which is no answer to action erase; 7 more items"
+                " cannot be understood either",
+                ("WARN", "8"),
+            ),
             Seen(31 * DAY, "delivered e1-8", "STALL", ALL_LATE, ("STALL",)),
         ),
     ),
