@@ -216,9 +216,10 @@ class ItemReader:
                 more[name] = read(said.get(name), meant.status)
             except _LeftOut as why:
                 self.flaws.left_out(f"the `{name}` of {{}} {why} and was left out", which)
-        if more.get("amends") and not more.get("detail"):
-            more["amends"] = False
-            self.flaws.left_out("the `amends` of {} has no `detail` that says why and was left out", which)
+        for name in ("extend", "amends"):
+            if more.get(name) and not more.get("detail"):
+                more[name] = False
+                self.flaws.left_out(f"the `{name}` of {{}} has no `detail` that says why and was left out", which)
         self.items.append(ReplyItem(notice, *meant, **more))
 
     def _note(self, notes: Sequence[str], which: str) -> None:

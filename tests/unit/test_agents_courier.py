@@ -515,7 +515,8 @@ async def test_the_same_answer_in_short_and_at_length_is_one_acknowledgement() -
 
 
 async def test_an_estimate_and_a_request_for_more_time_are_two_answers() -> None:
-    assert len(await replied(item(status="in_progress"), item(status="in_progress", extend=True))) == 2
+    said = {"status": "in_progress", "detail": "a backup"}
+    assert len(await replied(item(**said), item(**said, extend=True))) == 2
 
 
 async def test_an_answer_and_one_that_amends_are_two_answers() -> None:

@@ -179,6 +179,8 @@ LEFT_OUT = (
          ReplyItem(A, RECEIVED), words="The `extend` of item 1 belongs to `status` in_progress and was left out."),
     says("an answer that amends", results(done(amends=True, detail="a backup")),
          DONE._replace(amends=True, detail="a backup")),
+    says("more time that is asked for, and not why", results({"id": A, "status": "in_progress", "extend": True}),
+         ReplyItem(A, WORKING), words="The `extend` of item 1 has no `detail` that says why and was left out."),
     says("one that does not say why", results(done(amends=True, detail=" ")), DONE,
          words="The `amends` of item 1 has no `detail` that says why and was left out."),
     says("an outcome where none belongs", results({"id": A, "status": "received", "outcome": "deleted"}),
