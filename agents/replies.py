@@ -27,7 +27,7 @@ _LISTS = ("results", "acknowledgements")
 #: Sentences of a problem, and the length of each in characters.
 _SENTENCES, _LONGEST = 2, 245
 #: Objects and lists of a reply. Two bytes may make one of them, which takes eighty bytes of memory.
-CONTAINERS_CAP = 1_000_000
+CONTAINERS_CAP = 500_000
 #: Characters that are searched at once; meanwhile nothing else of the process goes on.
 _AT_ONCE = 256 * 1024
 
@@ -107,7 +107,7 @@ def _read(body: bytes, ids: frozenset[str]) -> ItemReader | None:
 def _parsed(body: bytes) -> Any:
     """The value of a reply that is JSON, or has an object of JSON on each line. Raises `InvalidInput`."""
     if body.count(b"{") + body.count(b"[") > CONTAINERS_CAP:
-        raise InvalidInput(f"larger than {CONTAINERS_CAP:,} objects and lists")
+        raise InvalidInput(f"too large: more than {CONTAINERS_CAP:,} objects and lists")
     try:
         return json_text.read(body)
     except InvalidInput:

@@ -280,7 +280,7 @@ PUZZLES = (
     puzzles("XML", f"<result><id>{A}</id><status>completed</status></result>", "It is not JSON: "),
     puzzles("nested too deep", b'{"results":' * 90_000, "It is nested too deep to be read."),
     puzzles("more than may be read", b'{"results": [' + b"{}," * CONTAINERS_CAP + b"{}]}",
-            "It is larger than 1,000,000 objects and lists."),
+            "It is too large: more than 500,000 objects and lists."),
 )  # fmt: skip
 
 TABLE = (*FORMS, *SPELLINGS, *TEXTS, *LEFT_OUT, *SILENCE, *PUZZLES)
