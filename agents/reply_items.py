@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from streams.ack_items import kept
+from streams.ack_items import CUT, kept
 from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
 from streams.json_text import AS_TEXT, NO_NUMBER, REPLACED
 from streams.moments import Moment
@@ -210,6 +210,8 @@ class ItemReader:
                 self.replaced = True
             elif note.startswith("its "):
                 _, name, what = note.split(" ", 2)
+                if what.startswith(CUT):
+                    continue
                 self.flaws.left_out(f"the `{name}` of {{}} {what}", which)
             elif note not in _HARMLESS:
                 self.flaws.left_out(f"of {{}}, {note}", which)

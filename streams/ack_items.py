@@ -18,6 +18,8 @@ from streams.variants import in_our_words
 
 #: Characters of a detail and of a code that are kept, as `streams.events.Acknowledged` takes them.
 DETAIL_CAP, CODE_CAP = 1000, 200
+#: What a note says after the name of a text of which only the beginning is kept. Such a text ends in an ellipsis.
+CUT = "was cut at"
 
 
 class Kept(NamedTuple):
@@ -52,8 +54,9 @@ def _text(item: dict[str, Any], name: str, cap: int, notes: list[str]) -> None:
         notes.append(f"its {name} is no text and was left out")
         return
     if len(value) > cap:
-        notes.append(f"its {name} was cut at {cap:,} characters")
-    item[name] = value[:cap]
+        notes.append(f"its {name} {CUT} {cap:,} characters")
+        value = f"{value[: cap - 1]}…"
+    item[name] = value
 
 
 def _evidence(item: dict[str, Any], notes: list[str]) -> None:
