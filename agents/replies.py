@@ -1,7 +1,7 @@
 """What a reply means: a pure reading of the body of a 2xx.
 
-A partner may acknowledge in its reply, in the forms that README.md shows; it may say nothing at all; and it may mean to
-acknowledge in a way that nobody can read. That is never silent: `Reply.problem` says what is wrong.
+A partner may acknowledge in its reply, in the forms that docs/replies.md shows; it may say nothing at all; or it may
+try to acknowledge in a form that cannot be read. That is never silent: `Reply.problem` says what is wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.variants import our_field, our_word, plain_id
 
 #: How the types of events that we send begin.
 _OUR_TYPES = "io.rescind."
-#: What may list items: as in a reply, and as at the API.
+#: Names of a list of items, in a reply and at the API.
 _LISTS = ("results", "acknowledgements")
 #: Sentences of a problem, and the length of each in characters.
 _SENTENCES, _LONGEST = 2, 245
@@ -32,7 +32,7 @@ CONTAINERS_CAP = 500_000
 _AT_ONCE = 256 * 1024
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
-#: What broken JSON holds that means to acknowledge.
+#: What only an acknowledgement has, in text that is not JSON.
 _OURS = re.compile(
     r"""["'](?:results|acknowledgements|notice_?id|outcome)["']\s*:"""
     r"""|["']status["']\s*:\s*["'](?:in.?progress|completed|refused)["']""",
@@ -49,10 +49,10 @@ _TWICE = "it is JSON within a string of JSON"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply says of the notices in its request. Of `acknowledged` of them it says something that is understood,
-    of `not_understood` only what is not, and nothing of the others. `items` are about these notices alone, in the
-    reply's order; one whose outcome is unknown is among them, and its notice counts as not understood. `problem` is
-    None if all was understood, or nothing said."""
+    """What a reply says about the notices in its request. `acknowledged` counts those about which it says something
+    that is understood, `not_understood` those about which it says only what is not. About the others it says nothing.
+    `items` are about these notices alone, in the reply's order; one whose outcome is unknown is among them, and its
+    notice counts as not understood. `problem` is None if all was understood, or nothing said."""
 
     items: tuple[ReplyItem, ...] = ()
     acknowledged: int = 0
@@ -83,7 +83,7 @@ def read(body: bytes, asked: Collection[str], unread: str | None = None) -> Repl
 
 
 def _read(body: bytes, ids: frozenset[str]) -> ItemReader | None:
-    """The items; None if it says nothing. Raises `NotUnderstood` where nothing can be understood of what means us."""
+    """The items; None if it says nothing. Raises `NotUnderstood` if it is meant for us and no item can be found."""
     try:
         value = _parsed(body)
     except InvalidInput as error:
@@ -143,8 +143,8 @@ def _is_text(body: bytes) -> bool:
 
 def _reply(reader: ItemReader, body: bytes, asked: Collection[str]) -> Reply:
     acknowledged = sum(identity in reader.understood for identity in asked)
-    puzzling = reader.puzzling - reader.understood
-    named = sum(identity in puzzling for identity in asked)
+    not_understood = reader.not_understood - reader.understood
+    named = sum(identity in not_understood for identity in asked)
     left = len(asked) - acknowledged - named
     problem = _problem(reader.flaws.sentences(), body)
     return Reply(tuple(reader.items), acknowledged, named + min(reader.unnamed, left), problem)

@@ -26,7 +26,7 @@ ITEMS_CAP = 4 * 1000
 _QUOTED = 40
 #: What the clocks of Go and of .NET show where no time was set.
 _NO_TIME = "0001-01-01T00:00:00"
-#: The fields of most items, and what they mean whose words stand as we would write them.
+#: The fields of most items, and the meaning of items whose words are written as in the documents.
 _PLAIN_FIELDS = frozenset({"id", "status", "outcome", "reason"})
 _PLAIN = {
     (meant.status, meant.outcome, meant.reason): meant
@@ -85,7 +85,7 @@ class Flaws:
         self._foreign = (first or identity, count + 1)
 
     def left_out(self, words: str, item: str) -> None:
-        """An item counts, but for something; `words` hold `{}` in its place."""
+        """Something of an item was left out. `words` has `{}` where the item is named."""
         first, count = self._left_out.get(words, (item, 0))
         self._left_out[words] = (first, count + 1)
 
@@ -114,12 +114,12 @@ class ItemReader:
         self._bare = bare
         self.flaws = Flaws()
         self.items: list[ReplyItem] = []
-        #: Notices of which something is understood, and of which something is not.
+        #: Notices about which something is understood, and about which something is not.
         self.understood: set[str] = set()
-        self.puzzling: set[str] = set()
+        self.not_understood: set[str] = set()
         #: Were characters replaced that are no Unicode?
         self.replaced = False
-        #: How many items there are of which nobody can tell which notice they are about.
+        #: Items that do not tell which notice they are about.
         self.unnamed = 0
 
     def read(self, items: Sequence[Any]) -> None:
@@ -141,7 +141,8 @@ class ItemReader:
             self.flaws.other(f"there are {len(items):,} items, of which the first {ITEMS_CAP:,} are read")
 
     def _is_plain(self, given: Any) -> bool:
-        """Is it read already? Most are, and this takes a fifth of the time."""
+        """Read an item that is written as in the documents; False if it is not. Most are, and this takes a fifth of the
+        time."""
         try:
             identity, meant = given["id"], _PLAIN[given["status"], given.get("outcome"), given.get("reason")]
             if identity not in self._ids or not given.keys() <= _PLAIN_FIELDS:
@@ -173,11 +174,11 @@ class ItemReader:
         try:
             meant = _meaning(said, which)
         except NotUnderstood as error:
-            self.puzzling.add(notice)
+            self.not_understood.add(notice)
             self.flaws.not_understood(str(error))
             return
         if meant.outcome is Outcome.UNKNOWN and meant.status is AckStatus.COMPLETED:
-            self.puzzling.add(notice)
+            self.not_understood.add(notice)
             word = shown(_original(given, "outcome"))
             self.flaws.not_understood(f"`outcome` of {which} is {word}, which is none of {_OUTCOMES}")
         else:
@@ -204,7 +205,7 @@ class ItemReader:
         self.items.append(ReplyItem(notice, *meant, **more))
 
     def _note(self, notes: Sequence[str], which: str) -> None:
-        """What of an item is not kept as it was written."""
+        """Note what of an item is not kept as it was written."""
         for note in notes:
             if note == REPLACED:
                 self.replaced = True

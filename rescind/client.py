@@ -180,7 +180,7 @@ class Client:
 
     def acknowledge(self, acknowledgements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Acknowledge up to 1,000 notices. What becomes of each is in its place: `notice_id`, `result`, `detail`. One
-        that makes no sense is `invalid` and keeps out no other. Raises `ApiError` with status 422 if nothing was
+        that is wrong is `invalid`, and the others are taken. Raises `ApiError` with status 422 if nothing was
         recorded; its `errors` say why, by `index`.
 
             for said, became in zip(acknowledgements, client.acknowledge(acknowledgements)):

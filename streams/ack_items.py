@@ -1,8 +1,8 @@
 """One item of an acknowledgement, as a partner wrote it, in the form that we keep: the same for replies and the API.
 
-What can be recorded is recorded, and what was left out is told. So what only accompanies an answer (`detail`, `code`,
-`evidence`) never refuses it. What says the answer (the id, `status`, `outcome` and so on) is written as we write it,
-and left as it is where that is not possible: the reader refuses the item then.
+What only accompanies an answer (`detail`, `code`, `evidence`) never makes it invalid: what cannot be kept is left out,
+and a note says so. The answer itself (the id, `status`, `outcome` and so on) is put into our spelling where that is
+possible; otherwise it is left as it is, and the reader refuses the item.
 """
 
 from __future__ import annotations

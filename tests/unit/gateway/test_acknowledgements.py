@@ -170,7 +170,7 @@ EXPECTED = "expected_by belongs to status in_progress"
 AMENDS = "amends belongs to status completed or refused, with a detail that says why"
 NO_STATUS = "status is missing, or a vocabulary and a code of it"
 NO_CODE = "not a code of vocabulary drop, which has: 2, 3, 4, 5"
-NO_OBJECT = "an acknowledgement is a JSON object"
+NO_OBJECT = "an acknowledgement must be a JSON object"
 
 BAD: list[tuple[str, Any, str, str]] = [
     ("completed without an outcome", said(outcome=None), "", OUTCOME),
@@ -364,7 +364,7 @@ async def test_an_outcome_that_we_have_no_word_for_is_kept_and_closes_nothing(
     gateway.happened(NOTICES.name, "pack", NoticesIssued(partner="acme", lane=0, notices=(notice,)), 0)
     before = statuses(gateway, [9])
     told = (
-        "recorded; the outcome anonymized is none of ours, so it changes nothing and an open notice stays open: say one"
+        "recorded; the outcome anonymized is unknown, so it changes nothing and an open notice stays open: use one"
         f" of {ours}"
     )
     assert await result(gateway, said(9, outcome="anonymized")) == ("not_understood", told)
