@@ -53,7 +53,7 @@ async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
     result is `not_extended`: it counts for what it says but for that; `suppressed`: the data is still there, so the
     notice stays open; `not_understood`: its outcome is unknown, so the notice stays open; or `contradiction`:
     an earlier answer stands, since this one does not say that it amends it. An equal one may be repeated and changes
-    nothing. An item that is wrong is `invalid`, and the others are taken. 422, with every error, if nothing is recorded.
+    nothing. An item that is wrong is `invalid`; the others are taken. 422, with every error, if nothing is recorded.
 
     `expected_by` is the partner's own estimate, and moves no deadline. `extend` does, once, to the notice's
     `extended_complete_by`, if it has one and `complete_by` has not passed."""
