@@ -12,8 +12,9 @@ from types import TracebackType
 
 from streams.events import EVIDENCE_CAP
 
-#: Bytes of an item of a reply beside its evidence, and of a reply beside its items.
-_ITEM, _BASE = 2 * 1024, 16 * 1024
+#: Bytes of an item of a reply beside its evidence, and of a reply beside its items: of one item, escapes such as
+#: `\u00fc` may triple all there is.
+_ITEM, _BASE = 2 * 1024, 64 * 1024
 #: Bytes for all lanes of a process.
 BUDGET = 256 * 1024 * 1024
 #: One partner holds at most one part of the budget, of this many.

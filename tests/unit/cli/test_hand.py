@@ -475,9 +475,7 @@ def test_what_replies_said(ask: Run, service: FakeService, replies: dict[str, An
 def test_what_was_not_understood_is_marked_as_seen(ask: Run, service: FakeService) -> None:
     service.answers["POST", "/v1/partners/acme/replies/seen"] = Answer(200, REPLIES)
     ran = ask("partners", "replies", "acme", "--seen")
-    assert ran == Ran(
-        0, "the replies of acme not understood so far are marked as seen; the next one warns again\n", ""
-    )
+    assert ran == Ran(0, "the replies of acme not understood so far are marked as seen; the next one warns again\n", "")
     assert json.loads(ask("partners", "replies", "acme", "--seen", "--json").out) == REPLIES
     assert [(each.method, each.path) for each in service.asked] == [("POST", "/v1/partners/acme/replies/seen")] * 2
 

@@ -108,11 +108,12 @@ async def test_whom_there_is_not_nobody_marks(gateway: Gateway) -> None:
     assert [act.act for act in acts(gateway)] == [Act.REMOVE]
 
 
-async def test_the_board_counts_it(gateway: Gateway, operator: Operator) -> None:
-    assert '<div class="bad small">1 reply not understood</div>' in (await gateway.http.get("/dashboard")).text
+async def test_the_board_counts_it_and_shows_how_the_last_one_began(gateway: Gateway, operator: Operator) -> None:
+    board = (await gateway.http.get("/dashboard")).text
+    assert f'<div class="bad small" title="{SHOWN}">1 reply not understood</div>' in board
     await gateway.http.post(PATH, headers=gateway.operator)
     board = (await gateway.http.get("/dashboard")).text
-    assert '<div class="soft small">1 reply not understood</div>' in board
+    assert f'<div class="soft small" title="{SHOWN}">1 reply not understood</div>' in board
     assert EXCERPT not in board
 
 
