@@ -162,7 +162,7 @@ async def test_the_partner_is_told_what_to_do(gateway: Gateway, operator: Operat
     assert EXCERPT not in text
     words = await read(mine, "/dashboard/mine")
     assert "The last came 5 min ago, as the answer to msg_1: no <list>" in words
-    assert "those notices stay open until you acknowledge them" in words
+    assert "A notice that is not understood stays open until you acknowledge it." in words
     assert '{"results": [{"id": "…", "status": "completed", "outcome": "deleted"}]}' in words
     assert "Mark as seen" not in words
 
