@@ -211,7 +211,7 @@ def _is_item(value: Any, ids: Collection[str]) -> bool:
 
 
 def _check_silence(value: Any, body: bytes, ids: Collection[str]) -> None:
-    """Raises `NotUnderstood` if JSON without items means us all the same."""
+    """Raises `NotUnderstood` if JSON without items is meant for us, too."""
     text = _text(body)
     inside = _inside(value)
     if any(isinstance(each, str) and _means_us(each, ids) for each in inside):

@@ -1,4 +1,4 @@
-"""What one item of a reply says of its notice, and what of it was not understood, or left out, in words.
+"""Reads the items of a reply: what each says about its notice, and in words what was not understood or left out.
 
 An acknowledgement is not lost over what comes with it: a detail that is too long is cut, evidence that is too large is
 left out. But what is lost is told.

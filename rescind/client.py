@@ -123,7 +123,7 @@ class Client:
         return self._replies(self.partner_lag(partner).get("replies"))
 
     def mark_replies_seen(self, partner: str) -> dict[str, Any]:
-        """Mark the replies of a partner that were not understood until now as seen. How its replies stand then."""
+        """Mark the replies of a partner not understood until now as seen. Returns how its replies stand then."""
         return self._replies(self._object("POST", f"/v1/partners/{_segment(partner)}/replies/seen"))
 
     def test_partner(self, partner: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ CUT = "was cut at"
 
 
 class Kept(NamedTuple):
-    """An item as it is kept, and in words what of it was changed, cut or left out: nothing, mostly."""
+    """An item as it is kept. `notes` say in words what of it was changed, cut or left out; mostly there are none."""
 
     item: dict[str, Any]
     notes: tuple[str, ...] = ()

@@ -42,7 +42,7 @@ class _Digits(str):
 
 
 class Writable(NamedTuple):
-    """A value that orjson writes, and in words what had to be changed in it: nothing, mostly."""
+    """A value that orjson writes. `changes` say in words what had to be changed in it; mostly there are none."""
 
     value: Any
     changes: tuple[str, ...] = ()

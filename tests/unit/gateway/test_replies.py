@@ -126,7 +126,7 @@ async def test_the_page_shows_it_and_asks_first(gateway: Gateway, operator: Oper
     assert "1 reply was not understood. The last came 5 min ago: no <list>" in page
     assert "answer to msg_1" in page
     asked = await operator.post(f"{PARTNER}/seen")
-    assert "warns again of the next one" in asked.text
+    assert "The next one warns again" in asked.text
     assert acts(gateway) == []
     answer = await operator.sure(f"{PARTNER}/seen")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PARTNER}?said=seen")
