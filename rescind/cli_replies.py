@@ -46,7 +46,7 @@ def counts(found: Mapping[str, Any]) -> str:
     replies = "1 reply was" if found["not_understood"] == 1 else f"{found['not_understood']:,} replies were"
     return (
         f"notices by reply: {said['acknowledged']:,} acknowledged, {said['not_understood']:,} not understood,"
-        f" {said['unanswered']:,} without an answer; {replies} not understood"
+        f" {said['unanswered']:,} without an answer; {replies} not fully understood"
     )
 
 

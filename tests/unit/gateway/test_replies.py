@@ -58,7 +58,7 @@ async def lag_of(gateway: Gateway) -> dict[str, Any]:
 
 async def test_lag_tells_of_it(gateway: Gateway, operator: Operator) -> None:
     row = await lag_of(gateway)
-    assert (row["state"], row["reason"]) == ("WARN", "1 reply was not understood: no <list>")
+    assert (row["state"], row["reason"]) == ("WARN", "1 reply was not fully understood: no <list>")
     assert row["replies"] == {
         "not_understood": 1,
         "notices": {"acknowledged": 990, "not_understood": 4, "unanswered": 6},
@@ -88,7 +88,7 @@ async def test_it_is_marked_as_seen_on_the_record_and_warns_again_of_the_next(
     assert (await lag_of(gateway))["state"] == "OK"
     gateway.clock.now = at(6)
     replied(gateway, 2, reason="cut")
-    assert (await lag_of(gateway))["reason"] == "2 replies were not understood, the last: cut"
+    assert (await lag_of(gateway))["reason"] == "2 replies were not fully understood, the last: cut"
     assert "mata-hari" not in caplog.text
 
 
@@ -123,7 +123,7 @@ async def test_the_page_shows_it_and_asks_first(gateway: Gateway, operator: Oper
     assert EXCERPT not in text
     page = await read(operator)
     assert "Of the notices delivered: 990 acknowledged, 4 not understood, 6 without an answer." in page
-    assert "1 reply was not understood. The last came 5 min ago: no <list>" in page
+    assert "1 reply was not fully understood. The last came 5 min ago: no <list>" in page
     assert "answer to msg_1" in page
     asked = await operator.post(f"{PARTNER}/seen")
     assert "The next one warns again" in asked.text
