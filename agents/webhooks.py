@@ -223,6 +223,6 @@ def _words(response: aiohttp.ClientResponse, read: Body) -> str:
     if 300 <= response.status < 400 and location is not None:
         return f"HTTP {response.status}: redirects are not followed; to {printable(location[:200])}"
     if read.packed:
-        return f"HTTP {response.status}, in words that are {read.unread}"
+        return f"HTTP {response.status}; its body is {read.unread}"
     text = printable(read.content[:500].decode("utf-8", "replace"))
     return f"HTTP {response.status}: {text}" if text else f"HTTP {response.status}"
