@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -254,7 +254,8 @@ class Attempts:
             if not ended:  # the lane goes to another worker
                 channel.breaker.abandoned()
             channel.move()
-        return answer, reply
+        # What the reply says is read; the body may be large, and the parcel may wait for the log.
+        return replace(answer, reply=b""), reply
 
     async def _read(self, answer: Answer, parcel: Parcel) -> Reply:
         """What the reply says, if the partner took the parcel."""

@@ -23,7 +23,7 @@ from yarl import URL
 
 from agents.response_heads import HEAD_CAP, LINES_CAP, Head, fault, fault_of_body
 
-#: Seconds from when a connection is made until it carries no further request, so that a changed DNS record is followed.
+#: Seconds for which a connection is used again after it is made, so that a changed DNS record is followed.
 KEPT_FOR = 300.0
 #: Bytes of the body of the answer, unpacked, to the request of this task.
 _reply_cap: ContextVar[int] = ContextVar("reply_cap")
@@ -35,12 +35,12 @@ dialled: ContextVar[bool] = ContextVar("dialled", default=False)
 
 
 def allow_reply(cap: int) -> None:
-    """Let a body of so many bytes come in to the requests of this task."""
+    """Let the answers to this task's requests have a body of `cap` bytes, unpacked."""
     _reply_cap.set(cap)
 
 
 def wire_cap(cap: int) -> int:
-    """Bytes on the wire that a body of `cap` bytes may take: with the sizes of its chunks, and what follows them."""
+    """Bytes that a body of `cap` bytes may take on the wire, with the sizes of its chunks and its trailers."""
     return HEAD_CAP + 2 * cap
 
 
@@ -51,17 +51,17 @@ _URL = re.compile(
 
 @functools.lru_cache(1024)
 def verbatim(url: str) -> URL:
-    """A URL that is called as it is written: its path and its query go out byte by byte. Raises `ValueError`.
+    """A URL whose path and query go out byte by byte as they are written. Raises `ValueError`.
 
-    The whole request target stands where a path would; a URL that is taken apart loses an empty query, and one that is
-    quoted anew loses `%7E`, `%2F` and `/../`.
+    yarl is given the whole request target as a path. If it took the URL apart, an empty query would be lost; if it
+    quoted it, `%7E`, `%2F` and `/../` would be.
 
     >>> verbatim("https://p.example/a/../%7e?x=%2F&").raw_path_qs
     '/a/../%7e?x=%2F&'
     """
     parts = _URL.fullmatch(url)
     if parts is None:
-        raise ValueError("it is no URL of https:// in printable ASCII without a fragment")
+        raise ValueError("it is not an https:// URL in printable ASCII without a fragment")
     base = URL(f"{parts['scheme'].lower()}://{parts['authority']}/")
     target = parts["target"] if parts["target"].startswith("/") else f"/{parts['target']}"
     return URL.build(scheme=base.scheme, authority=base.raw_authority, path=target, encoded=True)
@@ -117,7 +117,7 @@ def session(
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        # What a head may hold is judged as a whole, by `Head`; what follows a body is not.
+        # `Head` limits heads; these limit the trailers of a body.
         max_line_size=HEAD_CAP,
         max_field_size=HEAD_CAP,
         max_headers=2 * LINES_CAP,
@@ -149,10 +149,10 @@ class _Bounded(ResponseHandler):
         #: Has it carried a request?
         self.used = False
         self._head = Head()
-        #: Bytes that may come: heads that announce another one, and then of the body, as it is on the wire.
+        #: Bytes that may still come: of interim heads (1xx), and then of the body, as it is on the wire.
         self._left, self._then = HEAD_CAP, 0
         self._reply: StreamReader | None = None
-        #: Does it say where its body ends? If not, that is where the connection does.
+        #: Does the answer say where its body ends? If not, the body ends with the connection.
         self._has_end = False
 
     def set_response_params(self, **params: Any) -> None:

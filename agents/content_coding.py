@@ -1,7 +1,7 @@
-"""Unpacks what a partner has compressed though nobody asked for it: bounded, a step at a time. Pure.
+"""Unpacks a reply that a partner has compressed without being asked: bounded, a step at a time. Pure.
 
-The codings are those of RFC 9110 section 8.4.1. `deflate` is zlib's format by the letter, and bare deflate by what many
-servers do; both are taken. A body that says `gzip` and is not is taken as it is.
+The codings are those of RFC 9110 section 8.4.1. `deflate` means zlib's format, but many servers send
+bare deflate; both are taken. A body that says `gzip` and is not is taken as it is.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ CODINGS_CAP, MEMBERS_CAP = 4, 10_000
 #: Bytes that go into, and come out of, one step.
 STEP = 64 * 1024
 
-#: What is no coding: `identity`, and what people write there who mean something else.
+#: Names that mean no coding: `identity`, and what is often written there by mistake.
 _NONE = frozenset({"identity", "none", "chunked", "utf-8", "utf8", "us-ascii", "iso-8859-1", "binary", "7bit", "8bit"})
 _NAMES = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _MAGIC = b"\x1f\x8b"
-#: Bytes by which bare deflate is told from a text, and what is in no text.
+#: Bytes at the start that tell bare deflate from text, and bytes that are never in text.
 _TELLING, _NO_TEXT = 512, re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 
@@ -45,8 +45,8 @@ def codings(values: Iterable[str]) -> tuple[str, ...]:
 
 
 class Unpacker:
-    """Takes off one coding. No more than `cap` bytes come out: what is packed twice may have next to nothing within a
-    great deal within next to nothing."""
+    """Takes off one coding. No more than `cap` bytes come out: of a body that is packed twice, few bytes may unpack to
+    very many, and these to few again."""
 
     def __init__(self, coding: str, cap: int) -> None:
         self._coding = coding

@@ -84,7 +84,7 @@ _PREFIX = re.compile(r"(TLSV13|TLSV1|SSLV3)_(?=ALERT_|UNRECOGNIZED_NAME)")
 _CERTIFICATE = {
     9: "it is not valid yet",
     10: "it has expired",
-    18: "it is signed by nobody but itself",
+    18: "it is self-signed",
     19: "its chain ends in an authority that is not trusted here",
     2: "its issuer is unknown, or not in the chain that the partner sends",
     20: "its issuer is unknown, or not in the chain that the partner sends",

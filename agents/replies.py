@@ -1,7 +1,7 @@
 """What a reply means: a pure reading of the body of a 2xx.
 
-A partner may acknowledge in its reply, in the forms that README.md shows; it may say nothing at all; and it may mean to
-acknowledge in a way that nobody can read. That is never silent: `Reply.problem` says what is wrong.
+A partner may acknowledge in its reply, in the forms that docs/replies.md shows; it may say nothing at all; or it may
+try to acknowledge in a form that cannot be read. That is never silent: `Reply.problem` says what is wrong.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from streams.variants import our_field, our_word, plain_id
 
 #: How the types of events that we send begin.
 _OUR_TYPES = "io.rescind."
-#: What may list items: as in a reply, and as at the API.
+#: Names of a list of items, in a reply and at the API.
 _LISTS = ("results", "acknowledgements")
 #: Sentences of a problem, and the length of each in characters.
 _SENTENCES, _LONGEST = 2, 245
 #: Objects and lists of a reply. Two bytes may make one of them, which takes eighty bytes of memory.
-CONTAINERS_CAP = 1_000_000
+CONTAINERS_CAP = 500_000
 #: Characters that are searched at once; meanwhile nothing else of the process goes on.
 _AT_ONCE = 256 * 1024
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
-#: What broken JSON holds that means to acknowledge.
+#: What only an acknowledgement has, in text that is not JSON.
 _OURS = re.compile(
     r"""["'](?:results|acknowledgements|notice_?id|outcome)["']\s*:"""
     r"""|["']status["']\s*:\s*["'](?:in.?progress|completed|refused)["']""",
@@ -50,10 +50,11 @@ _TWICE = "it is JSON within a string of JSON"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply says of the notices in its request. Of `acknowledged` of them it says something that is understood,
-    of `not_understood` only what is not, and nothing of the others. `items` are about these notices alone, in the
-    reply's order; one whose outcome is unknown, or no answer to what was asked, is among them, and its notice counts as
-    not understood. `problem` is None if all was understood, or nothing said."""
+    """What a reply says about the notices in its request. `acknowledged` counts those about which it says something
+    that is understood, `not_understood` those about which it says only what is not. About the others it says nothing.
+    `items` are about these notices alone, in the reply's order; one whose outcome is unknown, or no answer to what was
+    asked, is among them, and its notice counts as not understood. `problem` is None if all was understood, or nothing
+    said."""
 
     items: tuple[ReplyItem, ...] = ()
     acknowledged: int = 0
@@ -86,7 +87,7 @@ def read(
 
 
 def _read(body: bytes, ids: frozenset[str], actions: Mapping[str, Action]) -> ItemReader | None:
-    """The items; None if it says nothing. Raises `NotUnderstood` where nothing can be understood of what means us."""
+    """The items; None if it says nothing. Raises `NotUnderstood` if it is meant for us and no item can be found."""
     try:
         value = _parsed(body)
     except InvalidInput as error:
@@ -110,7 +111,7 @@ def _read(body: bytes, ids: frozenset[str], actions: Mapping[str, Action]) -> It
 def _parsed(body: bytes) -> Any:
     """The value of a reply that is JSON, or has an object of JSON on each line. Raises `InvalidInput`."""
     if body.count(b"{") + body.count(b"[") > CONTAINERS_CAP:
-        raise InvalidInput(f"larger than {CONTAINERS_CAP:,} objects and lists")
+        raise InvalidInput(f"too large: more than {CONTAINERS_CAP:,} objects and lists")
     try:
         return json_text.read(body)
     except InvalidInput:
@@ -146,8 +147,8 @@ def _is_text(body: bytes) -> bool:
 
 def _reply(reader: ItemReader, body: bytes, asked: Collection[str]) -> Reply:
     acknowledged = sum(identity in reader.understood for identity in asked)
-    puzzling = reader.puzzling - reader.understood
-    named = sum(identity in puzzling for identity in asked)
+    not_understood = reader.not_understood - reader.understood
+    named = sum(identity in not_understood for identity in asked)
     left = len(asked) - acknowledged - named
     problem = _problem(reader.flaws.sentences(), body)
     return Reply(tuple(reader.items), acknowledged, named + min(reader.unnamed, left), problem)
@@ -214,7 +215,7 @@ def _is_item(value: Any, ids: Collection[str]) -> bool:
 
 
 def _check_silence(value: Any, body: bytes, ids: Collection[str]) -> None:
-    """Raises `NotUnderstood` if JSON without items means us all the same."""
+    """Raises `NotUnderstood` if JSON without items is meant for us, too."""
     text = _text(body)
     inside = _inside(value)
     if any(isinstance(each, str) and _means_us(each, ids) for each in inside):

@@ -1,4 +1,4 @@
-"""Reads the body of an answer: unpacked, whole or to a cap, and in no case at the cost of other partners' time."""
+"""Reads the body of an answer, unpacked, up to a cap. It pauses often enough that other partners do not wait for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 from agents.connecting import Flooded, wire_cap
 from agents.content_coding import STEP, Undecodable, Unpacker, codings, end, unpack
 
-#: Bytes that are unpacked before others have their turn; and what a step counts for at least.
+#: Bytes that are unpacked before other tasks have their turn, and the fewest that a step counts for.
 _TURN, _LEAST = 256 * 1024, 1024
 #: Bytes that are kept of a body that is not read whole: people look at them.
 KEPT = 4 * 1024
@@ -19,8 +19,8 @@ KEPT = 4 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was read of a body, and in words why it is not the whole. `packed` tells that it is as it came, by a coding
-    that nobody here knows."""
+    """What was read of a body, and in words why that is not all of it. With `packed` it is still compressed, by an
+    unknown coding."""
 
     content: bytes = b""
     unread: str | None = None
@@ -28,8 +28,8 @@ class Body:
 
 
 async def read_body(response: aiohttp.ClientResponse, cap: int, notices: int = 1) -> Body:
-    """The body if it is no longer than `cap` bytes, unpacked; else its beginning. Raises what the client raises, but
-    not for what the body itself is."""
+    """The body, unpacked, if it is no longer than `cap` bytes; else its beginning. Raises what the client raises, but
+    never because of the content of the body."""
     unread: str | None = None
     try:
         # The last of them is stopped below, with better words.
@@ -50,7 +50,7 @@ async def read_body(response: aiohttp.ClientResponse, cap: int, notices: int = 1
 
 
 class _Excess(Exception):
-    """A body is more than is read. Its text says by what, in words."""
+    """A body is longer than what is read of it. Its text says so in words."""
 
 
 async def _collect(

@@ -1,7 +1,7 @@
-"""What the replies of partners may take of a process's memory: one budget for all of its lanes.
+"""How much of a process's memory the replies of partners may take: one budget for all of its lanes.
 
-An attempt reserves, before its request goes out, what the longest reply to it may take. So a reply that has begun is
-read to its end, whoever else replies meanwhile.
+Before its request goes out, an attempt reserves as much as the longest reply to it may take. So a reply that has
+begun is read to its end, whatever other partners reply meanwhile.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from types import TracebackType
 
 from streams.events import EVIDENCE_CAP
 
-#: Bytes of an item of a reply beside its evidence, and of a reply beside its items.
-_ITEM, _BASE = 2 * 1024, 16 * 1024
+#: Bytes of an item of a reply beside its evidence, and of a reply beside its items: of one item, escapes such as
+#: `\u00fc` may triple all there is.
+_ITEM, _BASE = 2 * 1024, 64 * 1024
 #: Bytes for all lanes of a process.
 BUDGET = 256 * 1024 * 1024
-#: One partner holds at most one part in so many of it.
+#: One partner holds at most one part of the budget, of this many.
 _PARTS = 4
-#: Of the budget so much is for small replies alone, and up to how many bytes a reply is small: four partners whose
-#: replies are large and slow hold up no fifth one whose replies are not.
+#: Bytes of the budget that are for small replies alone, and bytes of the largest small reply: so four partners whose
+#: replies are large and slow cannot hold up a fifth one whose replies are small.
 SPARE, SMALL = 16 * 1024 * 1024, 1024 * 1024
 
 
 def reply_cap(notices: int) -> int:
-    """How many bytes of a reply to a request of so many notices are read, unpacked."""
+    """How many bytes, unpacked, are read of a reply to a request with this number of notices."""
     return _BASE + notices * (EVIDENCE_CAP + _ITEM)
 
 
 class Reservation:
-    """Some bytes of a budget, asked for or held, until `end`, which is also what leaving its `with` block does."""
+    """Bytes of a budget, asked for or held until `end`. Leaving its `with` block ends it, too."""
 
     def __init__(self, budget: ReplyBudget, partner: str, size: int) -> None:
         self.partner = partner
@@ -38,7 +39,7 @@ class Reservation:
         self._budget = budget
 
     def end(self) -> None:
-        """Give it back, or ask for it no more. To do so twice changes nothing."""
+        """Give the bytes back, or stop waiting for them. The second call changes nothing."""
         self._budget.end(self)
 
     def __enter__(self) -> Reservation:
@@ -49,8 +50,9 @@ class Reservation:
 
 
 class ReplyBudget:
-    """First come, first served. A partner that holds its share of it waits for itself alone. What does not fit into the
-    rest holds up those who came later, so that it does not starve; but what is spared for small replies goes on.
+    """Grants reservations in the order in which they came. A partner that holds its whole share holds up nobody else. A
+    reservation that does not fit holds up those after it, so that it does not starve; the spare for small replies is
+    still granted.
 
     >>> budget = ReplyBudget()
     >>> with budget.ask("acme", reply_cap(5)) as reservation:
@@ -71,7 +73,7 @@ class ReplyBudget:
         self._waiting: dict[Reservation, None] = {}
 
     def ask(self, partner: str, size: int) -> Reservation:
-        """A reservation of so many bytes, or of a whole share if that is less. It is granted at once, or later."""
+        """A reservation of `size` bytes, at most of a partner's share. It is granted at once, or later."""
         reservation = Reservation(self, partner, min(size, self._share))
         self._waiting[reservation] = None
         self._grant()
@@ -87,7 +89,7 @@ class ReplyBudget:
         self._grant()
 
     def _grant(self) -> None:
-        #: Partners one of whose reservations waits: what they ask for later waits behind it.
+        #: Partners with a reservation that waits: their later ones wait behind it.
         late: set[str] = set()
         blocked = False
         for each in list(self._waiting):
@@ -107,7 +109,7 @@ class ReplyBudget:
                 blocked = True
 
     def _fits(self, reservation: Reservation, blocked: bool) -> bool:
-        """`blocked` tells whether one that came before does not."""
+        """`blocked` tells whether an earlier one does not fit."""
         size, small = reservation.size, reservation.size <= self._small
         if blocked:
             return small and size <= min(self.left, self._spare - self._held_by_small)

@@ -1,4 +1,4 @@
-"""What one item of a reply says of its notice, and what of it was not understood, or left out, in words.
+"""Reads the items of a reply: what each says about its notice, and in words what was not understood or left out.
 
 An acknowledgement is not lost over what comes with it: a detail that is too long is cut, evidence that is too large is
 left out. But what is lost is told.
@@ -15,7 +15,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from ledger import fits
-from streams.ack_items import kept
+from streams.ack_items import CUT, kept
 from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
 from streams.json_text import AS_TEXT, NO_NUMBER, REPLACED
 from streams.kinds import Action
@@ -31,7 +31,7 @@ NO_ACTIONS: Mapping[str, Action] = MappingProxyType({})
 _QUOTED = 40
 #: What the clocks of Go and of .NET show where no time was set.
 _NO_TIME = "0001-01-01T00:00:00"
-#: The fields of most items, and what they mean whose words stand as we would write them.
+#: The fields of most items, and the meaning of items whose words are written as in the documents.
 _PLAIN_FIELDS = frozenset({"id", "status", "outcome", "reason"})
 _PLAIN = {
     (meant.status, meant.outcome, meant.reason): meant
@@ -90,7 +90,7 @@ class Flaws:
         self._foreign = (first or identity, count + 1)
 
     def left_out(self, words: str, item: str) -> None:
-        """An item counts, but for something; `words` hold `{}` in its place."""
+        """Something of an item was left out. `words` has `{}` where the item is named."""
         first, count = self._left_out.get(words, (item, 0))
         self._left_out[words] = (first, count + 1)
 
@@ -121,12 +121,12 @@ class ItemReader:
         self._bare = bare
         self.flaws = Flaws()
         self.items: list[ReplyItem] = []
-        #: Notices of which something is understood, and of which something is not.
+        #: Notices about which something is understood, and about which something is not.
         self.understood: set[str] = set()
-        self.puzzling: set[str] = set()
+        self.not_understood: set[str] = set()
         #: Were characters replaced that are no Unicode?
         self.replaced = False
-        #: How many items there are of which nobody can tell which notice they are about.
+        #: Items that do not tell which notice they are about.
         self.unnamed = 0
 
     def read(self, items: Sequence[Any]) -> None:
@@ -148,7 +148,8 @@ class ItemReader:
             self.flaws.other(f"there are {len(items):,} items, of which the first {ITEMS_CAP:,} are read")
 
     def _is_plain(self, given: Any) -> bool:
-        """Is it read already? Most are, and this takes a fifth of the time."""
+        """Read an item that is written as in the documents; False if it is not. Most are, and this takes a fifth of the
+        time."""
         try:
             identity, meant = given["id"], _PLAIN[given["status"], given.get("outcome"), given.get("reason")]
             if identity not in self._ids or not given.keys() <= _PLAIN_FIELDS or not self._fits(identity, meant):
@@ -180,15 +181,15 @@ class ItemReader:
         try:
             meant = _meaning(said, which)
         except NotUnderstood as error:
-            self.puzzling.add(notice)
+            self.not_understood.add(notice)
             self.flaws.not_understood(str(error))
             return
         if meant.outcome is Outcome.UNKNOWN and meant.status is AckStatus.COMPLETED:
-            self.puzzling.add(notice)
+            self.not_understood.add(notice)
             word = shown(_original(given, "outcome"))
             self.flaws.not_understood(f"`outcome` of {which} is {word}, which is none of {_OUTCOMES}")
         elif not self._fits(notice, meant):
-            self.puzzling.add(notice)
+            self.not_understood.add(notice)
             action = self._actions[notice]
             self.flaws.not_understood(f"{which} says {meant.outcome}, which is no answer to action {action}")
         else:
@@ -223,12 +224,14 @@ class ItemReader:
         self.items.append(ReplyItem(notice, *meant, **more))
 
     def _note(self, notes: Sequence[str], which: str) -> None:
-        """What of an item is not kept as it was written."""
+        """Note what of an item is not kept as it was written."""
         for note in notes:
             if note == REPLACED:
                 self.replaced = True
             elif note.startswith("its "):
                 _, name, what = note.split(" ", 2)
+                if what.startswith(CUT):
+                    continue
                 self.flaws.left_out(f"the `{name}` of {{}} {what}", which)
             elif note not in _HARMLESS:
                 self.flaws.left_out(f"of {{}}, {note}", which)

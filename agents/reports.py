@@ -159,7 +159,7 @@ def _replied(partner: str, items: tuple[AcknowledgedItem, ...], now: datetime) -
 
 
 def complain(parcel: Parcel, reply: Reply, count: int) -> None:
-    """That replies of this partner have problems: `count` since the last such line, of which this is the newest."""
+    """Log that replies of this partner were not understood: `count` since the last such line. `reply` is the newest."""
     assert reply.problem is not None  # noqa: S101 - that is why
     which = "a reply was" if count == 1 else f"{count} replies since the last such line were"
     log.warning(

@@ -32,7 +32,7 @@ class Head:
         self._breaks = 0
 
     def take(self, data: bytes, start: int) -> int:
-        """Add what belongs to the head of what came, from `start` on; return where that ends."""
+        """Add the part of `data` from `start` on that belongs to the head; return where that part ends."""
         seen = len(self.data)
         self.data += data[start : start + HEAD_CAP - seen]
         first = _BEGIN.match(self.data)

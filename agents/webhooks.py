@@ -34,7 +34,12 @@ log = logging.getLogger(__name__)
 NOTICE_TYPE = "io.rescind.notice"
 #: Bytes of a reply that took nothing, which people read.
 _WORDS_CAP = 32 * 1024
-_HEADERS = {"user-agent": "Rescind/0.1", "accept-encoding": "identity"}
+#: Of JSON and pages for people, frameworks choose by `accept` what an error is told in.
+_HEADERS = {
+    "user-agent": "Rescind/0.1",
+    "accept": "application/json, */*;q=0.5",
+    "accept-encoding": "identity",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,9 @@ class HttpSender:
     """Standard Webhooks over HTTP(S). Bounded in time and in what it reads; follows no redirect; takes no
     proxy from the environment.
 
-    `timeout` is how many seconds an attempt may take in all. A third of it is enough to connect, and two thirds
-    without a byte are too many. `allow_private` lets partners have http:// and any address; otherwise the address is
-    public or in one of the `networks`. `tls` says whom to trust; None means whom the system trusts. By the `clock`, in
-    seconds, connections grow old.
+    `timeout` is how many seconds an attempt may take in all, a third of them to connect. `allow_private` lets partners
+    have http:// and any address; otherwise the address is public or in one of the `networks`. `tls` says whom to trust;
+    None means whom the system trusts. By the `clock`, in seconds, connections grow old.
     """
 
     def __init__(
@@ -139,7 +143,7 @@ class HttpSender:
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 3, sock_read=timeout * 2 / 3)
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 3)
         self._allow_private = allow_private
         self._tls = tls
         self._clock = clock
@@ -219,6 +223,6 @@ def _words(response: aiohttp.ClientResponse, read: Body) -> str:
     if 300 <= response.status < 400 and location is not None:
         return f"HTTP {response.status}: redirects are not followed; to {printable(location[:200])}"
     if read.packed:
-        return printable(f"HTTP {response.status}, in words that are {read.unread}")
+        return printable(f"HTTP {response.status}; its body is {read.unread}")
     text = printable(read.content[:500].decode("utf-8", "replace"))
     return f"HTTP {response.status}: {text}" if text else f"HTTP {response.status}"

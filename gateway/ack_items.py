@@ -1,4 +1,4 @@
-"""What a request says of one notice: read by itself, with words for what makes no sense."""
+"""One item of an acknowledgement at the API: read by itself, with words for what is wrong with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AcknowledgementIn(BaseModel):
     be lost without a word."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    notice_id: Annotated[EventId, Field(description="The `id` of the notice's event. The field may be named `id`.")]
+    notice_id: Annotated[EventId, Field(description="The `id` of the notice's event. The field may be called `id`.")]
     status: AckStatus | None = None
     outcome: Outcome | None = None
     reason: RefusalReason | None = None
@@ -101,7 +101,7 @@ class ItemResult(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item that makes sense, and in words what of it is not kept as it was written."""
+    """An item that can be taken, and in words what of it is not kept as it was written."""
 
     said: AcknowledgementIn
     notes: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """An item that makes no sense. `notice_id` is as far as it is known."""
+    """An item that cannot be taken. `notice_id` is None if it names none."""
 
     notice_id: str | None
     faults: tuple[Fault, ...]
@@ -127,14 +127,14 @@ class Invalid:
         return ItemResult(notice_id=self.notice_id, result="invalid", detail=words)
 
 
-#: Faults of an item that are told, and characters of a field's name or an id that is repeated.
+#: Faults of an item that are reported, and characters of a field's name or an id that are quoted.
 _FAULTS_CAP, _QUOTE_CAP = 5, 128
 
 
 def read_item(raw: Any) -> Item | Invalid:
     """An item of a body, which may be anything that `streams.json_text.read` gives."""
     if not isinstance(raw, dict):
-        return Invalid(None, (Fault("", "an acknowledgement is a JSON object"),))
+        return Invalid(None, (Fault("", "an acknowledgement must be a JSON object"),))
     item, notes = kept(raw)
     said = {name: value for name, value in item.items() if not _is_unset(value)}
     try:

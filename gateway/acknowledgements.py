@@ -51,10 +51,9 @@ EXAMPLE = [{"notice_id": "6f1c0a34-...", "status": "completed", "outcome": "dele
 async def post_acknowledgements(request: Request, key: PartnerOnly) -> Results:
     """One acknowledgement, or up to 1,000. Each is judged by itself; what is accepted is durable. So is one whose
     result is `not_extended`: it counts for what it says but for that; `suppressed`: the data is still there, so the
-    notice stays open; `not_understood`: its outcome is no word of ours, so the notice stays open; or `contradiction`:
+    notice stays open; `not_understood`: its outcome is unknown, so the notice stays open; or `contradiction`:
     an earlier answer stands, since this one does not say that it amends it. An equal one may be repeated and changes
-    nothing. One that makes no sense is `invalid`, and keeps out no other. 422, with every error, if nothing of it is
-    recorded.
+    nothing. An item that is wrong is `invalid`; the others are taken. 422, with every error, if nothing is recorded.
 
     `expected_by` is the partner's own estimate, and moves no deadline. `extend` does, once, to the notice's
     `extended_complete_by`, if it has one and `complete_by` has not passed."""
@@ -145,7 +144,7 @@ def _result(item: AcknowledgementIn, notice: NoticeRow | None, partner: str, now
 def _not_understood(item: AcknowledgementIn, notice: NoticeRow) -> str:
     ours = ", ".join(outcome for outcome in Outcome if fits(outcome, notice.action))
     word = "the outcome" if item.code is None else f"the outcome {item.code}"
-    return f"recorded; {word} is none of ours, so it changes nothing and an open notice stays open: say one of {ours}"
+    return f"recorded; {word} is unknown, so it changes nothing and an open notice stays open: use one of {ours}"
 
 
 def _counted(item: AcknowledgementIn, notice: NoticeRow) -> ItemResult:

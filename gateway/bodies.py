@@ -34,8 +34,8 @@ async def read_json(request: Request) -> tuple[Any, str]:
 
 
 async def read_tolerantly(request: Request) -> Any:
-    """The parsed body of whoever writes more than JSON has. It is to be made fit for the log, item by item: see
-    `streams.json_text.writable`."""
+    """The parsed body, read by the tolerant rules of `streams.json_text.read`. Its items must go through
+    `streams.json_text.writable` before they are kept."""
     body, _ = await _read(request, read)
     return body
 

@@ -1,5 +1,5 @@
-"""What no route gets to see: bodies that are too large, said or unsaid, and paths that end in a line break or in a
-slash too many."""
+"""What is handled before any route: bodies that are too large, with or without a Content-Length, and paths that end in
+a line break or in one slash too many."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class WholePath:
 
 
 class TrailingSlash:
-    """Serves a path of the API with one slash behind it as the path without. There is no redirect: a client would send
-    its key and body twice, and behind a proxy to http://.
+    """Serves a path of the API that ends in one slash like the path without it. There is no redirect: a client would
+    send its key and body twice, and behind a proxy to http://.
 
     A path stays as it is where its slash is part of a subject. So does one that ends in `%2F`, which is part of a name
     and no separator (RFC 3986 section 2.2).
@@ -43,7 +43,7 @@ class TrailingSlash:
 
 
 def _is_slash_too_many(scope: Scope) -> bool:
-    """Does the path without it lead to a route that comes before any that it leads to as it is?"""
+    """Does the path lead to an earlier route without its slash than with it?"""
     path, written = scope["path"], scope.get("raw_path") or b""
     return path.startswith("/v1/") and written.endswith(b"/") and _place(scope, path[:-1]) < _place(scope, path)
 

@@ -110,7 +110,7 @@ def _states(rows: list[PartnerLag]) -> Iterator[Metric]:
 
 
 def _replies(rows: list[PartnerLag]) -> Iterator[Metric]:
-    name, text = "rescind_replies_not_understood", "Replies that were not understood, or not as a whole"
+    name, text = "rescind_replies_not_understood", "Replies that were not understood, or only in part"
     yield counter(name, text, ["partner"], [([row.partner], row.replies.not_understood) for row in rows])
     said = [
         ([row.partner, result], count)
@@ -124,7 +124,7 @@ def _replies(rows: list[PartnerLag]) -> Iterator[Metric]:
     text = "Notices that were delivered, by what the reply said of them"
     yield counter("rescind_reply_notices", text, ["partner", "result"], said)
     unclear = [([row.partner], float(row.replies.unclear is not None)) for row in rows]
-    text = "1 from a reply that was not understood until a later one is, or it is marked as seen"
+    text = "1 after a reply that was not understood, until a later one is or it is marked as seen"
     yield gauge("rescind_reply_unclear", text, ["partner"], unclear)
 
 

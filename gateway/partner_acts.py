@@ -58,7 +58,7 @@ _QUESTIONS = {
     "resume": ("Resume {name}? What waits for it is tried at once.", "Resume"),
     "try": ("Try {name} now? What waits for it does not wait for the next attempt.", "Try now"),
     "seen": (
-        "Mark the replies of {name} that were not understood until now as seen? It warns again of the next one.",
+        "Mark the replies of {name} that were not understood until now as seen? The next one warns again.",
         "Mark as seen",
     ),
     "test": (

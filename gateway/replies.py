@@ -21,13 +21,13 @@ router = APIRouter(tags=["partners"])
     "/v1/partners/{partner}/replies/seen", summary="Mark replies not understood as seen", responses=problems(404, 422)
 )
 async def mark_replies_seen(request: Request, partner: PartnerPath, key: OperatorOnly) -> Replies:
-    """Covers every reply of the partner that was not understood until now: its state does not warn of them any more. It
-    warns again of a later one. What was counted stays counted."""
+    """Marks every reply of the partner that was not understood until now as seen, which ends the warning in its state.
+    The next such reply warns again. The counts stay as they are."""
     return await marked_seen(context_of(request), key, partner)
 
 
 async def marked_seen(context: Context, key: ApiKey, partner: str) -> Replies:
-    """Record that an operator has seen what was not understood; how the partner's replies stand then. Raises
+    """Record that an operator has seen what was not understood. Returns how the partner's replies stand then. Raises
     `Problem`."""
     await present(context, partner)
     unclear = (await _replies(context, partner)).unclear

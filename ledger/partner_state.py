@@ -136,7 +136,11 @@ def _warn(health: Health, now: datetime) -> Iterator[str]:
         yield f"{_are(health.parked)} parked, failing while others are taken"
     if health.unclear_reply is not None:
         count, words = health.replies_not_understood, _shortened(health.unclear_reply)
-        many = "1 reply was not understood" if count == 1 else f"{count:,} replies were not understood, the last"
+        many = (
+            "1 reply was not fully understood"
+            if count == 1
+            else f"{count:,} replies were not fully understood, the last"
+        )
         yield f"{many}: {words}"
     for each in sorted(health.clocks, key=lambda clock: -clock.at_risk):
         if each.at_risk:

@@ -118,7 +118,7 @@ class _Opening(Database):  # type: ignore[misc] # sqlite-utils has no types
 
 
 class Hidden:
-    """For whoever looks after a ledger without its key: what is sealed is not there."""
+    """For the care of a ledger without its key: a sealed value reads as `(sealed)`."""
 
     def reading(self, database: Database) -> Database:
         return _Opening(database, self)

@@ -325,7 +325,7 @@ class UnclearReply:
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """What a partner replied to requests, since ever. `not_understood` counts replies, whatever they were about;
+    """What a partner replied to requests, over all time. `not_understood` counts replies, not notices;
     `understood_at` is when one was last understood as a whole, and `seen_at` when an operator last marked what was not
     understood as seen."""
 
@@ -345,7 +345,7 @@ class Replies:
 @dataclass(frozen=True, slots=True)
 class PartnerLag:
     """A partner's row for operators. `reason` says in words why it is in its state. `delivered` and `acknowledged`
-    count notices since ever, `contradictions` final answers after other final ones, and `replies` tells what its
+    count notices over all time, `contradictions` final answers after other final ones, and `replies` tells what its
     replies said. `overdue` counts each notice once,
     though both of its clocks may have run out, and so does `at_risk`, which leaves out what is overdue by either. The
     percentiles are over one window; `windows` and `kinds` tell of those that were asked for."""

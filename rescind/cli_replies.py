@@ -16,7 +16,7 @@ from rescind.output import local, print_json, say
 def replies(
     partner: Annotated[str, typer.Argument(help="A partner's id.")],
     seen: Annotated[
-        bool, typer.Option("--seen", help="Mark what was not understood until now as seen; its state warns no more.")
+        bool, typer.Option("--seen", help="Mark the replies not understood so far as seen, which ends the warning.")
     ] = False,
     url: Url = None,
     key: Key = None,
@@ -24,7 +24,7 @@ def replies(
 ) -> None:
     """What a partner's replies said of the notices that it took, and the last reply that was not understood.
 
-    With --seen needs an operator key; without, the partner's own will do.
+    --seen needs an operator's key; without it, the partner's own key is enough.
     """
     with Client(url or "", key) as client:
         found = client.mark_replies_seen(partner) if seen else client.replies(partner)
@@ -32,24 +32,22 @@ def replies(
         print_json(found)
         return
     if seen:
-        say(f"what was not understood of {partner} until now is marked as seen; the next such reply warns again")
+        say(f"the replies of {partner} not understood so far are marked as seen; the next one warns again")
         last = found["last_not_understood"]
         if last is not None and last["open"]:
-            say(
-                f"{partner} is still WARN: one came {local(last['at'])}, after that; or the ledger does not show it yet"
-            )
+            say(f"{partner} is still WARN: another came {local(last['at'])}, or the ledger does not show the mark yet")
         return
     for line in _lines(partner, found):
         say(line)
 
 
 def counts(found: Mapping[str, Any]) -> str:
-    """How many notices the replies said what of, and how many replies were not understood."""
+    """Notices that were delivered, by what the replies said about them, and replies that were not understood."""
     said = found["notices"]
     replies = "1 reply was" if found["not_understood"] == 1 else f"{found['not_understood']:,} replies were"
     return (
         f"notices by reply: {said['acknowledged']:,} acknowledged, {said['not_understood']:,} not understood,"
-        f" {said['unanswered']:,} without an answer; {replies} not understood"
+        f" {said['unanswered']:,} without an answer; {replies} not fully understood"
     )
 
 
@@ -66,7 +64,8 @@ def _lines(partner: str, found: Mapping[str, Any]) -> Iterator[str]:
     if last["excerpt"]:
         yield f"it begins: {last['excerpt']}"
     if last["open"]:
-        yield f"{partner} is WARN until a later one is understood, or: rescind partners replies {partner} --seen"
+        command = f"rescind partners replies {partner} --seen"
+        yield f"{partner} is WARN until a later reply is understood, or an operator marks this one as seen: {command}"
     elif found["understood_at"] is not None and _time(found["understood_at"]) > _time(last["at"]):
         yield f"a later one was understood, the last {local(found['understood_at'])}"
     else:

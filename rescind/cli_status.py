@@ -116,9 +116,9 @@ def _parts(lag: dict[str, Any]) -> Iterator[Part]:
     if any(contradicting.values()):
         who = ", ".join(f"{partner} ({count})" for partner, count in contradicting.items() if count)
         yield f"final answers after other final ones: {who} (GET /v1/contradictions)"
-    unclear = {row["partner"]: row["replies"]["not_understood"] for row in lag["partners"]}
-    if any(unclear.values()):
-        who = ", ".join(f"{partner} ({count})" for partner, count in unclear.items() if count)
+    unclear = [row for row in lag["partners"] if (row["replies"]["last_not_understood"] or {}).get("open")]
+    if unclear:
+        who = ", ".join(f"{row['partner']} ({row['replies']['not_understood']})" for row in unclear)
         yield f"replies not understood: {who} (rescind partners replies PARTNER)"
 
 

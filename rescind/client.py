@@ -123,7 +123,7 @@ class Client:
         return self._replies(self.partner_lag(partner).get("replies"))
 
     def mark_replies_seen(self, partner: str) -> dict[str, Any]:
-        """Mark the replies of a partner that were not understood until now as seen. How its replies stand then."""
+        """Mark the replies of a partner not understood until now as seen. Returns how its replies stand then."""
         return self._replies(self._object("POST", f"/v1/partners/{_segment(partner)}/replies/seen"))
 
     def test_partner(self, partner: str) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Client:
 
     def acknowledge(self, acknowledgements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Acknowledge up to 1,000 notices. What becomes of each is in its place: `notice_id`, `result`, `detail`. One
-        that makes no sense is `invalid` and keeps out no other. Raises `ApiError` with status 422 if nothing was
+        that is wrong is `invalid`, and the others are taken. Raises `ApiError` with status 422 if nothing was
         recorded; its `errors` say why, by `index`.
 
             for said, became in zip(acknowledgements, client.acknowledge(acknowledgements)):

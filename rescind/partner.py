@@ -150,7 +150,7 @@ def _verified(keys: str | Sequence[str], headers: Mapping[str, str], body: bytes
 def reply(results: Iterable[Mapping[str, Any]]) -> bytes:
     """The body of a 2xx that acknowledges right there: `{"id", "status", "outcome"?, "reason"?}` each.
 
-    What comes of a database may stand in it, also in `evidence`: NaN and infinite numbers become null, half of a
+    Values may come from a database, also in `evidence`: NaN and infinite numbers become null, half of a
     surrogate pair becomes U+FFFD, an aware `datetime` becomes text by RFC 3339, a `date`, `UUID`, `Decimal` or `Enum`
     its text or value, a tuple, set or iterator a list. Raises `InvalidInput`, with its place, for anything else: a time
     without its zone, bytes, an object that contains itself.
@@ -189,7 +189,7 @@ def amended(answer: Mapping[str, Any], why: str) -> dict[str, Any]:
 
 def _json(value: Any) -> bytes:
     try:
-        return json.dumps(_plain(value, ""), allow_nan=False).encode()
+        return json.dumps(_plain(value, ""), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except RecursionError:
         raise InvalidInput("what is to be sent is nested too deeply, or contains itself") from None
     except ValueError as error:  # a number of more than 4,300 digits
@@ -229,7 +229,7 @@ def _scalar(value: Any, where: str) -> str | float | bool | None:
 
 
 def _name(name: Any, where: str) -> str:
-    """JSON names fields by text alone."""
+    """The name of a field, which in JSON is always text."""
     plain = _plain(name, where)
     if isinstance(plain, str):
         return plain

@@ -38,11 +38,11 @@ _NO_ANSWER = {
 _OURS = "That says nothing of the partner. Mend it where this gateway runs, and test again."
 _SECRET = "The service cannot sign: the sealing key is not the one that this partner's secret was sealed with."  # noqa: S105
 _SIGNATURE = (
-    "It must be computed over webhook-id, webhook-timestamp and the"
-    " body as it came, joined by dots; by the signing secret that was shown last, at registration or rotation, without"
-    " `whsec_` and out of base64; and the partner's clock must be right to five minutes."
+    "It must be computed over webhook-id, webhook-timestamp and the body, joined by dots; the body byte for byte as it"
+    " came, kept before a JSON parser takes it; with the signing secret that was shown last, at registration or"
+    " rotation, without `whsec_` and decoded from Base64. And the partner's clock must be right to five minutes."
 )
-_UNKNOWN = f"An event of a type that a partner does not know, such as {TEST_TYPE}, it should take and ignore."
+_UNKNOWN = f"A partner should answer 2xx to events of types that it does not know, such as {TEST_TYPE}."
 #: What a status says in a word, and what may be wrong.
 _REFUSALS = {
     400: ("refused", f"Does the signature hold? {_SIGNATURE} {_UNKNOWN}"),
@@ -147,7 +147,7 @@ def _verdict(answer: Answer) -> AttemptVerdict:
 def _in_reply(answer: Answer, reply: Reply) -> str:
     if reply.problem is not None:
         taken = "acknowledges the event, but not all of it is kept" if reply.acknowledged else "is not understood"
-        return f"Its reply {taken}, and so it would be with notices: {reply.problem.reason}"
+        return f"Its reply {taken}; a reply to notices would be read alike: {reply.problem.reason}"
     if reply.acknowledged:
         return "Its reply acknowledges the event, and a reply to notices may do so, too."
     if not answer.reply:
@@ -158,7 +158,7 @@ def _in_reply(answer: Answer, reply: Reply) -> str:
 def _slowness(answer: Answer, timeout: float) -> tuple[str, ...]:
     if answer.duration_ms < timeout * 1000 * _SLOW:
         return ()
-    return (f"That is slow: after {timeout:g} s it would count as no answer, and be tried again.",)
+    return (f"That is slow: an answer that takes longer than {timeout:g} s is none, and the notice is tried again.",)
 
 
 def _time(answer: Answer) -> str:

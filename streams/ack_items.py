@@ -1,8 +1,8 @@
 """One item of an acknowledgement, as a partner wrote it, in the form that we keep: the same for replies and the API.
 
-What can be recorded is recorded, and what was left out is told. So what only accompanies an answer (`detail`, `code`,
-`evidence`) never refuses it. What says the answer (the id, `status`, `outcome` and so on) is written as we write it,
-and left as it is where that is not possible: the reader refuses the item then.
+What only accompanies an answer (`detail`, `code`, `evidence`) never makes it invalid: what cannot be kept is left out,
+and a note says so. The answer itself (the id, `status`, `outcome` and so on) is put into our spelling where that is
+possible; otherwise it is left as it is, and the reader refuses the item.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from streams.variants import in_our_words
 
 #: Characters of a detail and of a code that are kept, as `streams.events.Acknowledged` takes them.
 DETAIL_CAP, CODE_CAP = 1000, 200
+#: What a note says after the name of a text of which only the beginning is kept. Such a text ends in an ellipsis.
+CUT = "was cut at"
 
 
 class Kept(NamedTuple):
-    """An item as it is kept, and in words what of it was changed, cut or left out: nothing, mostly."""
+    """An item as it is kept. `notes` say in words what of it was changed, cut or left out; mostly there are none."""
 
     item: dict[str, Any]
     notes: tuple[str, ...] = ()
@@ -52,8 +54,9 @@ def _text(item: dict[str, Any], name: str, cap: int, notes: list[str]) -> None:
         notes.append(f"its {name} is no text and was left out")
         return
     if len(value) > cap:
-        notes.append(f"its {name} was cut at {cap:,} characters")
-    item[name] = value[:cap]
+        notes.append(f"its {name} {CUT} {cap:,} characters")
+        value = f"{value[: cap - 1]}…"
+    item[name] = value
 
 
 def _evidence(item: dict[str, Any], notes: list[str]) -> None:

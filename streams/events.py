@@ -429,7 +429,7 @@ class NoticesIssued(Data):
     traces: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
 
 
-#: Bytes of a reply that are kept of one that was not understood.
+#: Bytes that are kept of a reply that was not understood.
 EXCERPT_CAP = 200
 
 

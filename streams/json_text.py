@@ -23,7 +23,7 @@ LEVELS_CAP = 64
 #: Whole numbers that orjson reads and writes. Those beyond, it reads as floats, in silence; the shortest has 19 digits.
 _INTEGERS = range(-(2**63), 2**64)
 _MANY_DIGITS = b"0" * 19
-#: Makes every digit a zero, and a blank of all else: to find them so takes a third of a pattern's time.
+#: Makes every digit a zero and all else a blank: to find 19 digits so takes a third of the time of a pattern.
 _ZEROS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _LONGEST_INTEGER = len(str(2**64))
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -42,7 +42,7 @@ class _Digits(str):
 
 
 class Writable(NamedTuple):
-    """A value that orjson writes, and in words what had to be changed in it: nothing, mostly."""
+    """A value that orjson writes. `changes` say in words what had to be changed in it; mostly there are none."""
 
     value: Any
     changes: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Writable(NamedTuple):
 
 def utf8(body: bytes) -> bytes:
     """A JSON body in UTF-8 without a byte order mark. It may be UTF-16 or UTF-32, which a JSON text shows by its first
-    bytes (RFC 4627 section 3). Raises `InvalidInput` where that does not hold; what is UTF-8 is not looked through."""
+    bytes (RFC 4627 section 3). Raises `InvalidInput` where that does not hold; a body in UTF-8 is not checked."""
     encoding = json.detect_encoding(body)
     if encoding == "utf-8":
         return body

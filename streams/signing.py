@@ -95,7 +95,7 @@ def verify(keys: str | Sequence[str], received: Mapping[str, str], body: bytes, 
     except KeyError:
         raise InvalidSignature("a webhook header is missing") from None
     if not _TIMESTAMP.fullmatch(written):
-        raise InvalidSignature("the timestamp is no number of seconds, in digits alone")
+        raise InvalidSignature("the timestamp is not a number of seconds in plain digits")
     timestamp = int(written)
     if abs(now.timestamp() - timestamp) > TOLERANCE.total_seconds():
         raise InvalidSignature("the timestamp is too far from now")

@@ -32,6 +32,12 @@ def blocks(text: str) -> list[str]:
     return [block for block in found if block.strip() not in ELSEWHERE]
 
 
+def headings(text: str) -> set[str]:
+    """The fragments by which links name the headings of a page."""
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in found}
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
     """A directory as a newcomer has it, the service as the README starts it, and the environment."""
@@ -116,8 +122,12 @@ def test_make_demo_shows_everything_acknowledged() -> None:
 
 
 def test_every_file_and_setting_that_it_names_exists() -> None:
-    for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", README + KAFKA):
-        assert (ROOT / name).exists(), name
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
+            name, _, heading = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not heading or heading in headings(target.read_text()), link
     known = {f"RESCIND_{name.upper()}" for name in Settings.model_fields}
     known |= {f"RESCIND_KAFKA_{name.upper()}" for name in KafkaSettings.model_fields}
     known |= {f"RESCIND_SMTP_{name.upper()}" for name in SmtpSettings.model_fields}

@@ -45,8 +45,8 @@ def test_what_is_meant_is_written_as_we_write_it(raw: dict[str, Any], item: dict
 @pytest.mark.parametrize(
     ("raw", "item", "notes"),
     [
-        ({"detail": "x" * 1001}, {"detail": "x" * 1000}, ["its detail was cut at 1,000 characters"]),
-        ({"code": "x" * 201}, {"code": "x" * 200}, ["its code was cut at 200 characters"]),
+        ({"detail": "x" * 1001}, {"detail": "x" * 999 + "…"}, ["its detail was cut at 1,000 characters"]),
+        ({"code": "x" * 201}, {"code": "x" * 199 + "…"}, ["its code was cut at 200 characters"]),
         (
             {"detail": ["a"], "code": True},
             {},

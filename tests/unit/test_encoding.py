@@ -24,6 +24,7 @@ from streams.events import (
     Failing,
     Notice,
     OtherClocks,
+    ReplyProblem,
     SealedSecret,
 )
 from streams.exports import Output, Rows, Withdrawn
@@ -137,6 +138,8 @@ def values(name: str, annotation: Any) -> st.SearchStrategy[Any]:
         return st.lists(made(DatasetVersion), min_size=1, max_size=3)
     if name == "failing":
         return made(Failing)
+    if name == "reply_problem":
+        return made(ReplyProblem)
     if name in ("again", "by"):
         return made(Again if name == "again" else Actor)
     for inner in typing.get_args(annotation):  # an optional one, or one with bounds

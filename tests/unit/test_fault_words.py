@@ -138,7 +138,7 @@ TLS: dict[str, tuple[Callable[[], ssl.SSLContext], str]] = {
     ),
     "expired": (lambda: certificate("expired"), f"{INVALID} has expired"),
     "other host": (lambda: certificate("other"), f"{INVALID} is for another host"),
-    "self-signed": (lambda: certificate("its own"), f"{INVALID} is signed by nobody but itself"),
+    "self-signed": (lambda: certificate("its own"), f"{INVALID} is self-signed"),
     "unknown issuer": (
         lambda: certificate("unknown"),
         f"{INVALID}s issuer is unknown, or not in the chain that the partner sends",

@@ -111,7 +111,7 @@ def test_it_warns_until_a_later_reply_is_understood_or_somebody_has_seen_it(ledg
 def test_the_state_says_what_was_not_understood_and_the_rest_is_told(ledger: Ledger) -> None:
     ledger.apply([PROBLEM, reply(1, 4, problem="cut"), reply(2, 3, notices=7)])
     (row,) = ledger.lag(at(10))
-    assert (row.state, row.reason) == (LagState.WARN, "2 replies were not understood, the last: not JSON")
+    assert (row.state, row.reason) == (LagState.WARN, "2 replies were not fully understood, the last: not JSON")
     assert row.replies == Replies(
         not_understood=2, notices=ReplyNotices(3, 2, 5 + 10 + 7), last_not_understood=unclear(0, 5)
     )
@@ -164,8 +164,8 @@ def test_an_excerpt_is_sealed_and_stands_in_no_log(tmp_path: Path, veil: str, ca
     assert (
         reason
         == {
-            "plain": f"1 reply was not understood: `{SUBJECT}` is no status",
-            "sealed": "1 reply was not understood: (sealed)",
+            "plain": f"1 reply was not fully understood: `{SUBJECT}` is no status",
+            "sealed": "1 reply was not fully understood: (sealed)",
         }[veil]
     )
     assert SUBJECT not in caplog.text

@@ -252,31 +252,31 @@ TABLE: dict[str, tuple[Health, LagState, str]] = {
         OK,
         WELL,
     ),
-    "a reply was not understood": (
+    "a reply was not fully understood": (
         Health(open=1, unclear_reply="not JSON.", replies_not_understood=1_204),
         WARN,
-        "1,204 replies were not understood, the last: not JSON",
+        "1,204 replies were not fully understood, the last: not JSON",
     ),
-    "a reply was not understood, and nothing is open": (
+    "a reply was not fully understood, and nothing is open": (
         Health(unclear_reply="not JSON", replies_not_understood=1),
         WARN,
-        "1 reply was not understood: not JSON",
+        "1 reply was not fully understood: not JSON",
     ),
     "the same, at length": (
         Health(unclear_reply="it says " * 40, replies_not_understood=1),
         WARN,
-        f"1 reply was not understood: {('it says ' * 20)[:159].rstrip()}…",
+        f"1 reply was not fully understood: {('it says ' * 20)[:159].rstrip()}…",
     ),
     "some were not understood, and that is over": (Health(open=1, replies_not_understood=3), OK, WELL),
-    "nothing was taken, and a reply was not understood before": (
+    "nothing was taken, and a reply was not fully understood before": (
         Health(open=1, waiting=1, consecutive_failures=2, unclear_reply="not JSON", replies_not_understood=1),
         STOP,
         "2 attempts in a row failed, and 1 notice waits",
     ),
-    "something is parked, the last attempt failed, and a reply was not understood": (
+    "something is parked, the last attempt failed, and a reply was not fully understood": (
         Health(open=2, parked=1, consecutive_failures=1, unclear_reply="not JSON", replies_not_understood=1),
         WARN,
-        "1 notice is parked, failing while others are taken; 1 reply was not understood: not JSON",
+        "1 notice is parked, failing while others are taken; 1 reply was not fully understood: not JSON",
     ),
     "something waits for an hour, and others were taken": (
         Health(open=2, waiting=1, oldest_queued_at=ago(2 * HOUR), last_success_at=ago(HOUR)),

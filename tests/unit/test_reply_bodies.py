@@ -164,10 +164,10 @@ async def test_what_is_not_read_whole_is_taken_and_told(serve: Serve, begin: byt
         (answer(400, "content-encoding: gzip", body=gzip.compress(b"no " * 10**7)), "HTTP 400: " + "no " * 166 + "no"),
         (answer(500, "content-encoding: gzip", body=gzip.compress(b"so sorry" * 99)[:-9]), "HTTP 500: so sorry.*"),
         (answer(500, "content-encoding: br", body=b"\x0b\x02\x80"),
-         "HTTP 500, in words that are compressed with br, which was not asked for"),
+         "HTTP 500; its body is compressed with br, which was not asked for"),
         # Bytes that are no text, and what a terminal would obey: neither the log nor a terminal can take them.
         (saying(b"HTTP/1.1 500 No\r\ncontent-encoding: \xff\x1b[1m\r\ncontent-length: 2\r\n\r\nno"),
-         r"HTTP 500, in words that are compressed with \?\?\[1m, which was not asked for"),
+         r"HTTP 500; its body is compressed with \?\?\[1m, which was not asked for"),
         (flooding(b"HTTP/1.1 500 No\r\n\r\n", b"no " * 9999), "HTTP 500: (no )+no"),
     ],
 )  # fmt: skip

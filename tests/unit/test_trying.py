@@ -175,7 +175,7 @@ def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: s
         (
             answered(200, b'{"results": [{"id": "n", "status": "done"}]}'),
             "accepted",
-            ["is not understood, and so it would be with notices: `status` of"],
+            ["is not understood; a reply to notices would be read alike: `status` of"],
         ),
         (
             answered(200, b'[{"id": "n", "status": "received", "detail": []}]'),
@@ -185,7 +185,7 @@ def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: s
         (answered(200, b'{"results": []}'), "accepted", ["acknowledges nothing"]),
         (answered(200, b'{"ok": true}'), "accepted", ["acknowledges nothing"]),
         (answered(200, b"<html>"), "accepted", ["acknowledges nothing"]),
-        (answered(200, ms=4000), "accepted", ["is slow: after 10 s"]),
+        (answered(200, ms=4000), "accepted", ["is slow: an answer that takes longer than 10 s"]),
         (
             answered(302),
             "redirect",
@@ -196,7 +196,7 @@ def answered(status: int, reply: bytes = b"", *, ms: float = 3.0, retry_after: s
         (answered(404), "not_found", ["must take a POST"]),
         (answered(405), "not_found", ["must take a POST"]),
         (answered(410), "gone", ["would be suspended"]),
-        (answered(400), "refused", ["Does the signature hold?", "joined by dots", "ignore", "parked"]),
+        (answered(400), "refused", ["Does the signature hold?", "joined by dots", "2xx to events", "parked"]),
         (answered(413), "refused", ["undeliverable after three refusals"]),
         (answered(422), "refused", ["undeliverable after three refusals"]),
         (answered(429, retry_after="7"), "busy", ["come again after '7'", "tried again, for"]),

@@ -383,10 +383,17 @@ def test_status_tells_who_contradicts_itself(ask: Run, service: FakeService) -> 
 
 
 def test_status_tells_whose_replies_are_not_understood(ask: Run, service: FakeService) -> None:
-    rows = [lag_of("acme", "OK") | {"replies": REPLIES | {"not_understood": 3}}, lag_of("fine", "OK")]
+    last = {"at": "2026-01-01T12:00:00Z", "reason": "cut", "excerpt": "{", "webhook_id": "msg_1", "open": True}
+    unclear = REPLIES | {"not_understood": 3, "last_not_understood": last}
+    seen = REPLIES | {"not_understood": 3, "last_not_understood": last | {"open": False}}
+    rows = [
+        lag_of("acme", "WARN") | {"replies": unclear},
+        lag_of("seen", "OK") | {"replies": seen},
+        lag_of("fine", "OK"),
+    ]
     service.answers["GET", "/v1/lag"] = Answer(200, {"partners": rows, "totals": None})
     told = "replies not understood: acme (3) (rescind partners replies PARTNER)"
-    assert ask("status").out.splitlines()[3:] == [told]
+    assert ask("status").out.splitlines()[-1] == told
 
 
 def test_status_for_programs(ask: Run, service: FakeService) -> None:
@@ -423,7 +430,8 @@ def test_status_of_one_partner_is_of_each_kind_over_each_window(
     assert ask("status", "--partner", "acme", "--strict").code == strictly
     assert [" ".join(line.split()) for line in ran.out.splitlines()] == [
         f"acme is {state}: so it is",
-        "notices by reply: 5 acknowledged, 0 not understood, 1,204 without an answer; 0 replies were not understood",
+        "notices by reply: 5 acknowledged, 0 not understood, 1,204 without an answer;"
+        " 0 replies were not fully understood",
         "kind open oldest overdue at risk backlog",
         "erase 3 1 min 1 s 1 0 2",
         "all 3 1 min 1 s 3 1 4",

@@ -431,7 +431,10 @@ LAST: dict[str, Any] = {
     "at": "2026-01-01T12:00:00Z", "reason": "not JSON", "excerpt": "{'results'\x1b[2J: []}", "webhook_id": "msg_7",
     "open": True,
 }  # fmt: skip
-STANDS = "acme is WARN until a later one is understood, or: rescind partners replies acme --seen"
+STANDS = (
+    "acme is WARN until a later reply is understood, or an operator marks this one as seen:"
+    " rescind partners replies acme --seen"
+)
 
 
 @pytest.mark.parametrize(
@@ -472,9 +475,7 @@ def test_what_replies_said(ask: Run, service: FakeService, replies: dict[str, An
 def test_what_was_not_understood_is_marked_as_seen(ask: Run, service: FakeService) -> None:
     service.answers["POST", "/v1/partners/acme/replies/seen"] = Answer(200, REPLIES)
     ran = ask("partners", "replies", "acme", "--seen")
-    assert ran == Ran(
-        0, "what was not understood of acme until now is marked as seen; the next such reply warns again\n", ""
-    )
+    assert ran == Ran(0, "the replies of acme not understood so far are marked as seen; the next one warns again\n", "")
     assert json.loads(ask("partners", "replies", "acme", "--seen", "--json").out) == REPLIES
     assert [(each.method, each.path) for each in service.asked] == [("POST", "/v1/partners/acme/replies/seen")] * 2
 
@@ -482,7 +483,7 @@ def test_what_was_not_understood_is_marked_as_seen(ask: Run, service: FakeServic
 def test_one_that_came_after_the_mark_is_told(ask: Run, service: FakeService) -> None:
     service.answers["POST", "/v1/partners/acme/replies/seen"] = Answer(200, REPLIES | {"last_not_understood": LAST})
     _, line = ask("partners", "replies", "acme", "--seen").out.splitlines()
-    assert line.startswith("acme is still WARN: one came 2026-01-01 12:00:00Z, after that")
+    assert line.startswith("acme is still WARN: another came 2026-01-01 12:00:00Z")
 
 
 def test_a_service_without_replies_is_none_of_ours(ask: Run, service: FakeService) -> None:

@@ -201,6 +201,10 @@ def test_what_the_kit_writes_is_json_that_anybody_reads(evidence: Mapping[Any, A
     assert (read_by_us.acknowledged, read_by_us.problem) == (1, None)
 
 
+def test_the_kit_writes_no_more_bytes_than_it_must() -> None:
+    assert reply([{"id": "n1", "detail": "gelöscht"}]) == '{"results":[{"id":"n1","detail":"gelöscht"}]}'.encode()
+
+
 LOOP: dict[str, Any] = {}
 LOOP["a"] = LOOP
 

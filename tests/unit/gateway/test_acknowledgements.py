@@ -170,7 +170,7 @@ EXPECTED = "expected_by belongs to status in_progress"
 AMENDS = "amends belongs to status completed or refused, with a detail that says why"
 NO_STATUS = "status is missing, or a vocabulary and a code of it"
 NO_CODE = "not a code of vocabulary drop, which has: 2, 3, 4, 5"
-NO_OBJECT = "an acknowledgement is a JSON object"
+NO_OBJECT = "an acknowledgement must be a JSON object"
 
 BAD: list[tuple[str, Any, str, str]] = [
     ("completed without an outcome", said(outcome=None), "", OUTCOME),
@@ -286,10 +286,15 @@ KEPT: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
     ("NaN", said(evidence={"rows": float("nan")}), {"evidence": {"rows": None}}, "NaN and infinite numbers were"),
     ("a long number", said(evidence={"rows": 2**64}), {"evidence": {"rows": str(2**64)}}, "beyond 64 bits"),
     ("64 bits", said(evidence={"rows": 2**64 - 1}), {"evidence": {"rows": 2**64 - 1}}, None),
-    ("a detail that is too long", said(detail="x" * 1001), {"detail": "x" * 1000}, "its detail was cut at 1,000 char"),
+    (
+        "a detail that is too long",
+        said(detail="x" * 1001),
+        {"detail": "x" * 999 + "…"},
+        "its detail was cut at 1,000 char",
+    ),
     ("a detail that is a number", said(detail=5), {"detail": "5"}, None),
     ("a detail that is a list", said(detail=["so"]), {"detail": None}, "its detail is no text and was left out"),
-    ("a code that is too long", said(code="x" * 201), {"code": "x" * 200}, "its code was cut at 200 characters"),
+    ("a code that is too long", said(code="x" * 201), {"code": "x" * 199 + "…"}, "its code was cut at 200 characters"),
     ("an empty code", said(code=""), {"code": None}, None),
     ("a code that is a number", foreign("drop", 3), {"code": "3", "outcome": "deleted"}, None),
     ("a vocabulary in capitals", foreign("DRP", "Fulfilled"), {"vocabulary": "drp", "outcome": "deleted"}, None),
@@ -359,7 +364,7 @@ async def test_an_outcome_that_we_have_no_word_for_is_kept_and_closes_nothing(
     gateway.happened(NOTICES.name, "pack", NoticesIssued(partner="acme", lane=0, notices=(notice,)), 0)
     before = statuses(gateway, [9])
     told = (
-        "recorded; the outcome anonymized is none of ours, so it changes nothing and an open notice stays open: say one"
+        "recorded; the outcome anonymized is unknown, so it changes nothing and an open notice stays open: use one"
         f" of {ours}"
     )
     assert await result(gateway, said(9, outcome="anonymized")) == ("not_understood", told)

@@ -58,7 +58,7 @@ async def lag_of(gateway: Gateway) -> dict[str, Any]:
 
 async def test_lag_tells_of_it(gateway: Gateway, operator: Operator) -> None:
     row = await lag_of(gateway)
-    assert (row["state"], row["reason"]) == ("WARN", "1 reply was not understood: no <list>")
+    assert (row["state"], row["reason"]) == ("WARN", "1 reply was not fully understood: no <list>")
     assert row["replies"] == {
         "not_understood": 1,
         "notices": {"acknowledged": 990, "not_understood": 4, "unanswered": 6},
@@ -89,7 +89,7 @@ async def test_it_is_marked_as_seen_on_the_record_and_warns_again_of_the_next(
     assert (await lag_of(gateway))["state"] == "OK"
     gateway.clock.now = at(6)
     replied(gateway, 2, reason="cut")
-    assert (await lag_of(gateway))["reason"] == "2 replies were not understood, the last: cut"
+    assert (await lag_of(gateway))["reason"] == "2 replies were not fully understood, the last: cut"
     assert "mata-hari" not in caplog.text
 
 
@@ -109,11 +109,12 @@ async def test_whom_there_is_not_nobody_marks(gateway: Gateway) -> None:
     assert [act.act for act in acts(gateway)] == [Act.REMOVE]
 
 
-async def test_the_board_counts_it(gateway: Gateway, operator: Operator) -> None:
-    assert '<div class="bad small">1 reply not understood</div>' in (await gateway.http.get("/dashboard")).text
+async def test_the_board_counts_it_and_shows_how_the_last_one_began(gateway: Gateway, operator: Operator) -> None:
+    board = (await gateway.http.get("/dashboard")).text
+    assert f'<div class="bad small" title="{SHOWN}">1 reply not understood</div>' in board
     await gateway.http.post(PATH, headers=gateway.operator)
     board = (await gateway.http.get("/dashboard")).text
-    assert '<div class="soft small">1 reply not understood</div>' in board
+    assert f'<div class="soft small" title="{SHOWN}">1 reply not understood</div>' in board
     assert EXCERPT not in board
 
 
@@ -123,10 +124,10 @@ async def test_the_page_shows_it_and_asks_first(gateway: Gateway, operator: Oper
     assert EXCERPT not in text
     page = await read(operator)
     assert "Of the notices delivered: 990 acknowledged, 4 not understood, 6 without an answer." in page
-    assert "1 reply was not understood. The last came 5 min ago: no <list>" in page
+    assert "1 reply was not fully understood. The last came 5 min ago: no <list>" in page
     assert "answer to msg_1" in page
     asked = await operator.post(f"{PARTNER}/seen")
-    assert "warns again of the next one" in asked.text
+    assert "The next one warns again" in asked.text
     assert acts(gateway) == []
     answer = await operator.sure(f"{PARTNER}/seen")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PARTNER}?said=seen")
@@ -162,8 +163,8 @@ async def test_the_partner_is_told_what_to_do(gateway: Gateway, operator: Operat
     assert EXCERPT not in text
     words = await read(mine, "/dashboard/mine")
     assert "The last came 5 min ago, as the answer to msg_1: no <list>" in words
-    assert "those notices stay open until you acknowledge them" in words
-    assert '{"results": [{"notice_id": "…", "status": "completed", "outcome": "deleted"}]}' in words
+    assert "A notice that is not understood stays open until you acknowledge it." in words
+    assert '{"results": [{"id": "…", "status": "completed", "outcome": "deleted"}]}' in words
     assert "Mark as seen" not in words
 
 

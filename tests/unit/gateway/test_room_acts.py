@@ -383,7 +383,7 @@ async def test_the_code_that_it_is_shown_checks_signatures(gateway: Gateway) -> 
     secret, now = new_secret(), datetime.now(UTC)
     body = b'[{"type": "io.rescind.test"}]'
     signed = signed_headers(secret, "msg_1", now, body)
-    assert room["webhook"](secret, signed, body) == (200, b'{"results": []}')
+    assert room["webhook"](secret, signed, body) == (200, b'{"results":[]}')
     assert room["webhook"](new_secret(), signed, body)[0] == 401
     assert room["webhook"](secret, signed, body + b" ")[0] == 401
     assert InvalidSignature.__name__ in code

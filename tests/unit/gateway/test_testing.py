@@ -28,6 +28,8 @@ async def test_what_came_of_it_is_told(gateway: Gateway) -> None:
         "duration_ms": 1.5,
         "address": "192.0.2.1:443",
         "acknowledgements": 0,
+        "verdict": "accepted",
+        "reply_problem": None,
         "reply": "",
     }
     assert {item.key for item in gateway.log.records} == {b"acme", b"acme/tried"}
