@@ -259,8 +259,8 @@ HABITS = (
         seen=(
             Seen(
                 MINUTE, "delivered e1-8", "WARN",
-                "1 reply was not understood: Item 1 says resumed, which is no answer to action erase; 7 more items"
-                " cannot be understood either",
+                "1 reply was not fully understood: Item 1 says resumed, which is no answer to action erase; 7 more"
+                " items cannot be understood either",
                 ("WARN", "8"),
             ),
             Seen(31 * DAY, "delivered e1-8", "STALL", ALL_LATE, ("STALL",)),
