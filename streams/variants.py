@@ -90,7 +90,7 @@ def _known_or(read: dict[str, Any], name: str, words: type[E], unknown: E) -> No
     if not isinstance(given, str):
         return
     read[name] = our_word(words, given) or unknown
-    if read[name] is unknown and _letters(given[:_LONGEST_FORM]) != _letters(unknown):
+    if read[name] is unknown and _bare(given[:_LONGEST_FORM]) != _bare(unknown):
         beside = read.get("code")
         said = given.strip()
         word = f"{said} ({beside})" if isinstance(beside, str | int) else said
@@ -99,19 +99,19 @@ def _known_or(read: dict[str, Any], name: str, words: type[E], unknown: E) -> No
 
 @lru_cache(maxsize=1024)
 def _field(name: str) -> str:
-    return _fields_by_letters().get(_letters(name), name)
+    return _fields_by_bare().get(_bare(name), name)
 
 
 @cache
-def _fields_by_letters() -> dict[str, str]:
-    return {_letters(field): field for field in ("id", *_FIELDS)}
+def _fields_by_bare() -> dict[str, str]:
+    return {_bare(field): field for field in ("id", *_FIELDS)}
 
 
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalpha, text)).casefold()
+def _bare(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).casefold()
 
 
 @lru_cache(maxsize=1024)
 def _our_word(words: type[E], given: str) -> E | None:
-    letters = _letters(given)
-    return next((word for word in words if letters == _letters(word)), None)
+    bare = _bare(given)
+    return next((word for word in words if bare == _bare(word)), None)

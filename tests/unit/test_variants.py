@@ -73,6 +73,7 @@ def test_a_word_in_any_letter_case_is_ours(written: str, word: AckStatus | None)
         ({"Status": "refused", "status": "Received"}, {"Status": "refused", "status": AckStatus.RECEIVED}),
         ({"code": 3, "vocabulary": "DROP"}, {"code": 3, "vocabulary": "drop"}),
         ({"status": "done", "detail": "x"}, {"status": "done", "detail": "x"}),
+        ({"status": "completed", "status_2": "refused"}, {"status": AckStatus.COMPLETED, "status_2": "refused"}),
         ({"status": 1, "outcome": [], "reason": {}}, {"status": 1, "outcome": [], "reason": {}}),
     ],
 )
