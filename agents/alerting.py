@@ -23,9 +23,10 @@ import orjson
 
 from agents.addresses import Resolver
 from agents.connecting import allow_reply, peer, session, verbatim
-from agents.fault_words import explained, printable
+from agents.fault_words import explained
 from streams.deadlines import Told
 from streams.escalations import Rule
+from streams.plain_text import one_line
 from streams.settings import SmtpSettings
 
 #: Bytes of an answer; only its status counts.
@@ -214,7 +215,7 @@ def _words(error: smtplib.SMTPException) -> str:
             text = f"SMTP {code}: {words.decode('utf-8', 'replace')}"
         case _:
             text = str(error)
-    return printable(text[:1000])
+    return one_line(text[:1000])
 
 
 async def _in_a_thread(work: Callable[[], None]) -> None:

@@ -140,8 +140,8 @@ class Attempts:
                 await self._out_of_order(partner, ours, in_vain)
                 continue
             in_vain = 0
-            reached = answer.dialled or answer.address is not None
-            tried = Tried(partner, parcel, answer, judge(answer.attempt, reached=reached), number, tries, reply)
+            verdict = judge(answer.attempt, reached=answer.reached)
+            tried = Tried(partner, parcel, answer, verdict, number, tries, reply)
             if tried.verdict is AttemptVerdict.ACCEPTED:
                 actions = {notice.action for notice in parcel.notices}
                 channel.took(partner, parcel.batch.lane, map(Action, actions), self.clock())
@@ -258,8 +258,8 @@ class Attempts:
         return replace(answer, reply=b""), reply
 
     async def _read(self, answer: Answer, parcel: Parcel) -> Reply:
-        """What the reply says, if the partner took the parcel."""
-        if not answer.attempt.accepted:
+        """What the reply says, if the partner took the parcel. Most say nothing, and cost nothing then."""
+        if not answer.attempt.accepted or (not answer.reply and answer.unread is None):
             return SILENT
         asked = [notice.id for notice in parcel.notices]
         actions = {notice.id: Action(notice.action) for notice in parcel.notices}

@@ -10,6 +10,8 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from streams.plain_text import printable
+
 #: Codings of one body, and members of one gzip file, at most.
 CODINGS_CAP, MEMBERS_CAP = 4, 10_000
 #: Bytes that go into, and come out of, one step.
@@ -40,7 +42,8 @@ def codings(values: Iterable[str]) -> tuple[str, ...]:
         raise Undecodable(f"compressed {len(named)} times over")
     for name in named:
         if name not in _NAMES:
-            raise Undecodable(f"compressed with {_shown(name)}, which was not asked for")
+            # A header may hold bytes that are no text, which the client reads as lone surrogates: no log takes these.
+            raise Undecodable(f"compressed with {printable(name[:20])}, which was not asked for")
     return tuple(_NAMES[name] for name in named)
 
 
@@ -139,11 +142,6 @@ def end(unpackers: Sequence[Unpacker]) -> Iterator[bytes]:
     for number, each in enumerate(unpackers):
         for out in each.end():
             yield from unpack(unpackers[number + 1 :], out)
-
-
-def _shown(name: str) -> str:
-    """A header may hold bytes that are no text, which the client reads as lone surrogates: no log takes these."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name[:20])
 
 
 def _is_zlib(data: bytes) -> bool:

@@ -11,9 +11,10 @@ import aiohttp
 
 from agents.addresses import NoAddress, UnsafeAddress
 from agents.connecting import Flooded, NotHttp, peer
-from agents.faults import NO_DESCRIPTOR, NO_DISK, NO_MEMORY, NO_PORT, tls_error
+from agents.faults import NO_MEMORY, OURS, tls_error
+from streams.plain_text import one_line
 
-_SYSTEM = {
+_SYSTEM = OURS | {
     errno.ECONNREFUSED: "the connection was refused",
     errno.ECONNRESET: "the connection was reset",
     errno.ECONNABORTED: "the connection was given up",
@@ -25,12 +26,6 @@ _SYSTEM = {
     errno.ENETDOWN: "this host's network is down",
     errno.EACCES: "this host does not permit it",
     errno.EPERM: "this host does not permit it",
-    errno.EADDRNOTAVAIL: NO_PORT,
-    errno.EMFILE: NO_DESCRIPTOR,
-    errno.ENFILE: NO_DESCRIPTOR,
-    errno.ENOMEM: NO_MEMORY,
-    errno.ENOBUFS: NO_MEMORY,
-    errno.ENOSPC: NO_DISK,
 }
 
 _NAMES = {
@@ -102,12 +97,7 @@ _CERTIFICATE = {
 
 def explained(error: Exception) -> str:
     """Why there was no answer, on one line."""
-    return printable(_explained(error)[:1000])
-
-
-def printable(text: str) -> str:
-    """What a partner said, on one line, and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return one_line(_explained(error)[:1000])
 
 
 def _explained(error: Exception) -> str:
@@ -157,7 +147,7 @@ def _of_system(error: BaseException) -> str:
         case NoAddress():
             text = "it has no address"
         case socket.gaierror(errno=int(number)):
-            # The resolver has numbers of its own, below zero.
+            # The resolver's errors have numbers apart from the system's, below zero.
             text = _NAMES.get(number, "the resolver has failed")
         case OSError(errno=int(number)):
             text = _SYSTEM.get(number) or f"the system reports an error ({errno.errorcode.get(number, number)})"

@@ -62,7 +62,7 @@ NO_ROUTE = "this host has no route to the partner"
 NO_RESOLVER = "this host's resolver answers nobody"
 
 #: Errors of the system that are ours whoever we talk to.
-_OURS = {
+OURS = {
     errno.EMFILE: NO_DESCRIPTOR,
     errno.ENFILE: NO_DESCRIPTOR,
     errno.ENOMEM: NO_MEMORY,
@@ -122,7 +122,7 @@ def _own(error: BaseException) -> str | None:
             # The resolver has numbers of its own.
             reason = NO_MEMORY if number == socket.EAI_MEMORY else None
         case OSError(errno=int(number)):
-            reason = _OURS.get(number)
+            reason = OURS.get(number)
         case OSError():
             reason = _of_each_address(str(error))
         case BaseExceptionGroup():
@@ -133,5 +133,5 @@ def _own(error: BaseException) -> str | None:
 def _of_each_address(text: str) -> str | None:
     """Addresses that failed unlike each other come as one error without a number, its text the texts of all; see
     `aiohappyeyeballs.start_connection`."""
-    found = [_OURS.get(int(number)) for number in re.findall(r"\[Errno (\d+)\]", text)]
+    found = [OURS.get(int(number)) for number in re.findall(r"\[Errno (\d+)\]", text)]
     return found[0] if found and all(found) else None

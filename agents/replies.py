@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from agents.reply_items import NO_ACTIONS, ItemReader, NotUnderstood, ReplyItem, line, shown
+from agents.reply_items import NO_ACTIONS, ItemReader, NotUnderstood, ReplyItem, shown
 from streams import json_text
 from streams.errors import InvalidInput
 from streams.events import EXCERPT_CAP, AckStatus, ReplyProblem
 from streams.kinds import Action
+from streams.plain_text import one_line
 from streams.variants import our_field, our_word, plain_id
 
 #: How the types of events that we send begin.
@@ -155,9 +156,8 @@ def _reply(reader: ItemReader, body: bytes, asked: Collection[str]) -> Reply:
 
 
 def _problem(sentences: Iterable[str], body: bytes) -> ReplyProblem | None:
-    told = [
-        f"{each[0].upper()}{each[1:]}." for each in (line(each)[:_LONGEST] for each in islice(sentences, _SENTENCES))
-    ]
+    short = [one_line(each)[:_LONGEST] for each in islice(sentences, _SENTENCES)]
+    told = [f"{each[0].upper()}{each[1:]}." for each in short]
     return ReplyProblem(reason=" ".join(told), excerpt=excerpt(body)) if told else None
 
 
@@ -165,7 +165,7 @@ def excerpt(body: bytes) -> str:
     """How a reply begins, on one line, without what a terminal would obey."""
     decoder = codecs.getincrementaldecoder(json.detect_encoding(body))("replace")
     # A character that is cut at the end is left out.
-    return line(decoder.decode(body[:EXCERPT_CAP]).strip("\ufeff\0"))[:EXCERPT_CAP]
+    return one_line(decoder.decode(body[:EXCERPT_CAP]).strip("\ufeff\0"))[:EXCERPT_CAP]
 
 
 def _items(value: Any, ids: Collection[str]) -> list[Any]:

@@ -20,7 +20,8 @@ from streams.events import AckStatus, Outcome, RefusalReason, Vocabulary
 from streams.json_text import AS_TEXT, NO_NUMBER, REPLACED
 from streams.kinds import Action
 from streams.moments import Moment
-from streams.variants import OUR_ID, our_field, plain_id
+from streams.plain_text import one_line
+from streams.variants import OUR_ID, as_written, is_unset, plain_id
 from streams.vocabulary import FINAL, Meaning, meaning
 
 #: Items of a reply that are read: each notice of the largest request may have one for each status.
@@ -29,8 +30,6 @@ ITEMS_CAP = 4 * 1000
 NO_ACTIONS: Mapping[str, Action] = MappingProxyType({})
 #: Characters of a partner's word that a sentence quotes.
 _QUOTED = 40
-#: What the clocks of Go and of .NET show where no time was set.
-_NO_TIME = "0001-01-01T00:00:00"
 #: The fields of most items, and the meaning of items whose words are written as in the documents.
 _PLAIN_FIELDS = frozenset({"id", "status", "outcome", "reason"})
 _PLAIN = {
@@ -186,7 +185,7 @@ class ItemReader:
             return
         if meant.outcome is Outcome.UNKNOWN and meant.status is AckStatus.COMPLETED:
             self.not_understood.add(notice)
-            word = shown(_original(given, "outcome"))
+            word = shown(given.get(as_written("outcome", given) or "outcome"))
             self.flaws.not_understood(f"`outcome` of {which} is {word}, which is none of {_OUTCOMES}")
         elif not self._fits(notice, meant):
             self.not_understood.add(notice)
@@ -243,8 +242,7 @@ class _LeftOut(Exception):
 
 def _expected_by(given: Any, status: AckStatus) -> datetime | None:
     # What is done needs no estimate any more.
-    unset = isinstance(given, str) and (given.startswith(_NO_TIME) or not given.strip())
-    if given is None or unset or status in FINAL:
+    if is_unset(given) or status in FINAL:
         return None
     if status is not AckStatus.IN_PROGRESS:
         raise _LeftOut("belongs to `status` in_progress")
@@ -308,27 +306,17 @@ def _meaning(said: dict[str, Any], which: str) -> Meaning:
         raise NotUnderstood(f"`code` of {which} is {had}, which vocabulary {vocabulary} does not have") from None
 
 
-def _original(given: dict[str, Any], name: str) -> Any:
-    """As the partner wrote it."""
-    return next((value for each, value in given.items() if our_field(each) == name), None)
-
-
 def shown(value: Any) -> str:
     """A partner's value in a sentence of ours."""
     match value:
         case str():
-            return f"'{line(value[: 4 * _QUOTED])[:_QUOTED]}'"
+            return f"'{one_line(value[: 4 * _QUOTED])[:_QUOTED]}'"
         case list():
             return "a list"
         case dict():
             return "an object"
         case _:
             return orjson.dumps(value).decode()[:_QUOTED]
-
-
-def line(text: str) -> str:
-    """On one line, and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def _more(count: int) -> str:

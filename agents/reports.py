@@ -13,7 +13,7 @@ import orjson
 from agents.judging import AttemptVerdict
 from agents.parcels import Batch, Parcel
 from agents.replies import SILENT, Reply
-from agents.reply_items import ReplyItem, line
+from agents.reply_items import ReplyItem
 from agents.webhooks import Answer
 from streams import ids
 from streams.cloudevents import Envelope, rfc3339
@@ -33,6 +33,7 @@ from streams.events import (
     content_of,
 )
 from streams.kinds import Action
+from streams.plain_text import one_line
 from streams.records import Record, record
 from streams.topics import ACKNOWLEDGEMENTS, DELIVERIES, PARTNERS, UNDELIVERABLE
 from streams.trusting import trusted
@@ -200,7 +201,7 @@ def discreet(words: str, parcel: Parcel) -> str:
     """What a partner says, for a log, without the subjects that it was asked about: who may read logs may not always
     know them. Partners write them in another letter case, and what they say is quoted on one line and in part."""
     for notice in parcel.notices:
-        subject = line(notice.subject)
+        subject = one_line(notice.subject)
         for name in (subject, subject.partition(":")[2]):
             if len(name) >= _SHORTEST_ID:
                 words = _without(words, name)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from streams.plain_text import printable
+
 #: Bytes of a head, from its status line to the empty line that ends it.
 HEAD_CAP = 64 * 1024
 #: Lines of a head, without the status line and the empty one.
@@ -141,5 +143,4 @@ def _fault_of_length(fields: Sequence[bytes]) -> str | None:
 
 def _shown(said: bytes) -> str:
     cut = said[:_QUOTED].decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
-    printable = "".join(letter if letter.isprintable() else "?" for letter in cut)
-    return f"'{printable}{'…' if len(said) > _QUOTED else ''}'"
+    return f"'{printable(cut)}{'…' if len(said) > _QUOTED else ''}'"

@@ -18,7 +18,7 @@ import orjson
 
 from agents.addresses import GetAddrInfo, Resolver, UnsafeAddress, check
 from agents.connecting import allow_reply, dialled, peer, session, verbatim
-from agents.fault_words import explained, printable
+from agents.fault_words import explained
 from agents.faults import NO_RESOLVER, fault_of, own_fault
 from agents.reply_bodies import Body, read_body
 from agents.reply_budget import reply_cap
@@ -27,6 +27,7 @@ from streams import signing
 from streams.addresses import Address, Network, may_be_dialled
 from streams.cloudevents import SOURCE
 from streams.errors import RescindError
+from streams.plain_text import one_line
 from streams.written import WrittenNotice
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ _HEADERS = {
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one attempt. `address` is whom it went to, if it came that far, and `dialled` whether that was by a
-    connection of its own. `reply` is the answer's body, unpacked. Of a 2xx it is the whole, unless `unread` says in
-    words why that could not be read: then it is the beginning."""
+    connection of its own. `reply` is the answer's body, unpacked. For a 2xx it is the whole body, unless
+    `unread` says in words why the rest could not be read."""
 
     attempt: Attempt
     duration_ms: float
@@ -54,6 +55,11 @@ class Answer:
     reply: bytes = b""
     dialled: bool = False
     unread: str | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Was the endpoint connected to at all?"""
+        return self.dialled or self.address is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +227,8 @@ def _words(response: aiohttp.ClientResponse, read: Body) -> str:
     """What an operator reads of an answer that took nothing."""
     location = response.headers.get("location")
     if 300 <= response.status < 400 and location is not None:
-        return f"HTTP {response.status}: redirects are not followed; to {printable(location[:200])}"
+        return f"HTTP {response.status}: redirects are not followed; to {one_line(location[:200])}"
     if read.packed:
-        return printable(f"HTTP {response.status}; its body is {read.unread}")
-    text = printable(read.content[:500].decode("utf-8", "replace"))
+        return one_line(f"HTTP {response.status}; its body is {read.unread}")
+    text = one_line(read.content[:500].decode("utf-8", "replace"))
     return f"HTTP {response.status}: {text}" if text else f"HTTP {response.status}"

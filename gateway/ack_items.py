@@ -17,7 +17,7 @@ from streams.explaining import in_words
 from streams.kinds import Action
 from streams.moments import Moment
 from streams.names import EventId
-from streams.variants import our_word
+from streams.variants import as_written, is_unset, our_word
 from streams.vocabulary import FINAL, Meaning, meaning, read_as
 
 
@@ -136,7 +136,7 @@ def read_item(raw: Any) -> Item | Invalid:
     if not isinstance(raw, dict):
         return Invalid(None, (Fault("", "an acknowledgement must be a JSON object"),))
     item, notes = kept(raw)
-    said = {name: value for name, value in item.items() if not _is_unset(value)}
+    said = {name: value for name, value in item.items() if not is_unset(value)}
     try:
         read = AcknowledgementIn.model_validate_json(orjson.dumps(said), strict=True)
     except ValidationError as error:
@@ -147,11 +147,6 @@ def read_item(raw: Any) -> Item | Invalid:
     return Item(read, (*notes, *_other_reason(raw, read)))
 
 
-def _is_unset(value: Any) -> bool:
-    """Is it what a program writes for a field that was never set? For a time, Go and .NET write the year 1."""
-    return value is None or (isinstance(value, str) and value.startswith("0001-01-01T00:00:00"))
-
-
 def _fault(found: Mapping[str, Any], raw: Mapping[str, Any]) -> Fault:
     words = in_words(found)
     if not found["loc"]:
@@ -159,19 +154,13 @@ def _fault(found: Mapping[str, Any], raw: Mapping[str, Any]) -> Fault:
     name, *inner = found["loc"]
     if found["type"] == "extra_forbidden" and (meant := get_close_matches(name, AcknowledgementIn.model_fields, n=1)):
         words += f"; did you mean {meant[0]}?"
-    written = _as_written(name, raw)
+    identity = as_written("id", raw) if name == "notice_id" else None
+    written = as_written(name, raw) or identity or name
     return Fault(pointer((written, *inner)), f"{written[:_QUOTE_CAP]}: {words}")
 
 
-def _as_written(name: str, raw: Mapping[str, Any]) -> str:
-    """How the item itself names a field of ours."""
-    by_letters = {each.replace("_", "").lower(): each for each in raw}
-    identity = by_letters.get("id") if name == "notice_id" else None
-    return by_letters.get(name.replace("_", "").lower(), identity or name)
-
-
 def _other_reason(raw: Mapping[str, Any], read: AcknowledgementIn) -> list[str]:
-    given = raw.get(_as_written("reason", raw))
+    given = raw.get(as_written("reason", raw) or "reason")
     if read.reason is not RefusalReason.OTHER or not isinstance(given, str) or our_word(RefusalReason, given):
         return []
     return [f"its reason is none of {', '.join(RefusalReason)}, so it counts as other, with your word in its code"]

@@ -141,7 +141,7 @@ def _consequence(answer: Answer) -> tuple[str, ...]:
 
 
 def _verdict(answer: Answer) -> AttemptVerdict:
-    return judge(answer.attempt, reached=answer.dialled or answer.address is not None)
+    return judge(answer.attempt, reached=answer.reached)
 
 
 def _in_reply(answer: Answer, reply: Reply) -> str:

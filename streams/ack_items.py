@@ -14,10 +14,10 @@ import orjson
 
 from streams.events import EVIDENCE_CAP
 from streams.json_text import writable
-from streams.variants import in_our_words
+from streams.variants import CODE_CAP, in_our_words
 
-#: Characters of a detail and of a code that are kept, as `streams.events.Acknowledged` takes them.
-DETAIL_CAP, CODE_CAP = 1000, 200
+#: Characters of a detail that are kept, as `streams.events.Acknowledged` takes it.
+DETAIL_CAP = 1000
 #: What a note says after the name of a text of which only the beginning is kept. Such a text ends in an ellipsis.
 CUT = "was cut at"
 

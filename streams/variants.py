@@ -20,7 +20,9 @@ E = TypeVar("E", bound=StrEnum)
 #: A notice's id, as we write it.
 OUR_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Characters of a partner's own word that are kept, as `streams.events.Code` takes it.
-_LONGEST_WORD = 200
+CODE_CAP = 200
+#: What the clocks of Go and of .NET show where no time was set.
+_NO_TIME = "0001-01-01T00:00:00"
 #: Characters of what may be an id or a word of ours in any form.
 _LONGEST_FORM = 64
 #: What an acknowledgement may say; blank text in these is as good as nothing.
@@ -54,6 +56,16 @@ def our_word(words: type[E], given: str) -> E | None:
 def our_field(name: str) -> str:
     """The name of a field as we write it, if it is one of an acknowledgement; as it is otherwise. `id` stays."""
     return name if name in _FIELDS or len(name) > _LONGEST_FORM else _field(name)
+
+
+def as_written(field: str, item: Mapping[str, Any]) -> str | None:
+    """How an item itself names a field of ours; None if it has none such. The name as we write it comes first."""
+    return field if field in item else next((name for name in item if our_field(name) == field), None)
+
+
+def is_unset(value: Any) -> bool:
+    """Is it what a program writes for a field that was never set?"""
+    return value is None or (isinstance(value, str) and value.startswith(_NO_TIME))
 
 
 def in_our_words(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +106,7 @@ def _known_or(read: dict[str, Any], name: str, words: type[E], unknown: E) -> No
         beside = read.get("code")
         said = given.strip()
         word = f"{said} ({beside})" if isinstance(beside, str | int) else said
-        read["code"] = word[:_LONGEST_WORD]
+        read["code"] = word[:CODE_CAP]
 
 
 @lru_cache(maxsize=1024)
