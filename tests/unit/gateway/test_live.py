@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
+from gateway import pages
 from gateway.live import Live
 from ledger import Board, LedgerReader
-from streams.clock import Clock
 from streams.errors import StorageUnusable
 from tests.unit.gateway.harness import Gateway, at, logged_in
 from tests.unit.gateway.test_lag import completed, delivered, four_states
@@ -159,39 +160,41 @@ async def test_whoever_goes_away_takes_nothing_from_the_others(gateway: Gateway)
     assert live.looks == 1
 
 
-class Counted(Live):
-    """Counts the looks that were asked for together."""
+@pytest.mark.parametrize("listeners", [1, 100])
+async def test_a_hundred_listeners_cost_what_one_costs(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, listeners: int
+) -> None:
+    """The ledger is asked as often as time allows, a row is rendered once a change, and an event written once a look.
+    Nothing of it grows with those who listen."""
+    rendered: Counter[str] = Counter()
+    written: list[bytes] = []
 
-    def __init__(self, ledger: LedgerReader, clock: Clock) -> None:
-        super().__init__(ledger, clock, every=0.05)
+    def render(template: str, **values: Any) -> str:
+        rendered[template] += 1
+        return pages.rendered(template, **values)
 
+    def write(value: Any) -> bytes:
+        written.append(orjson.dumps(value))
+        return written[-1]
 
-async def looks_and_seconds(gateway: Gateway, listeners: int) -> tuple[int, float]:
-    """In a second of so many listeners, while something changes: looks, and processor time."""
-    live, stopping = Counted(gateway.ledger, gateway.clock), asyncio.Event()
-
-    async def listen() -> int:
-        return sum([len(event) async for event in live.events("", always, stopping)])
-
-    tasks = [asyncio.create_task(listen()) for _ in range(listeners)]
-    before = time.process_time()
-    for number in range(20):
-        gateway.registered("acme", lane=0, revision=number + 2, name=f"Acme {number}")
-        await asyncio.sleep(0.05)
-    used = time.process_time() - before
-    stopping.set()
-    heard = await asyncio.gather(*tasks)
-    assert min(heard) > 1000
-    return live.looks, used
-
-
-@pytest.mark.alone
-async def test_a_hundred_listeners_cost_what_one_costs(gateway: Gateway) -> None:
+    monkeypatch.setattr("gateway.live.rendered", render)
+    monkeypatch.setattr("gateway.live.orjson", SimpleNamespace(dumps=write))
     for lane in range(30):
         gateway.registered(f"partner-{lane}", lane=lane)
-    (one, of_one), (many, of_many) = [await looks_and_seconds(gateway, count) for count in (1, 100)]
-    assert many <= one + 3
-    assert of_many < 3 * of_one + 0.2
+    every, changes, loop = 0.05, 5, asyncio.get_running_loop()
+    live, stopping = live_of(gateway, every), asyncio.Event()
+    began = loop.time()
+    streams = [live.events("", always, stopping) for _ in range(listeners)]
+    await asyncio.gather(*map(next_news, streams))
+    for number in range(changes):
+        gateway.registered("partner-0", lane=0, revision=number + 2, name=f"Acme {number}")
+        for _, news in await asyncio.gather(*map(next_news, streams)):
+            assert f"Acme {number}" in news["rows"]["partner-0"]
+    assert live.looks <= 2 + (loop.time() - began) / every
+    assert rendered["row.html"] == 30 + changes
+    assert len(written) == 1 + changes
+    for stream in streams:
+        await stream.aclose()
 
 
 async def test_the_stream_over_http(gateway: Gateway) -> None:
