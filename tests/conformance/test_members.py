@@ -22,8 +22,8 @@ from tests.conformance.kafka import Kafka
 
 LANES = TopicSpec("lanes", 8)
 ALL = [TopicPartition("lanes", lane) for lane in range(8)]
-#: Seconds that a rebalance may take where nobody was killed: far less than a session's timeout.
-SOON = 3.0
+#: Seconds after which brokers give up a member that is silent; and that a rebalance may take where nobody was killed.
+SESSION, SOON = 60.0, 20.0
 
 
 @dataclass
@@ -53,6 +53,7 @@ async def joined(engine: Kafka, holds: Iterable[int] = ()) -> AsyncIterator[Memb
     member = Member(engine.app("g"), holds=set(holds))
     # What a rebalance waits for.
     member.app.conf.broker_heartbeat_interval = 0.3
+    member.app.conf.broker_session_timeout = SESSION
     member.inbox = reading(member.app, "lanes", handle=member._hold, isolated_partitions=True)
     async with running(member.app):
         yield member
@@ -137,7 +138,7 @@ async def test_a_blocked_lane_delays_neither_a_rebalance_nor_a_stop(kafka_engine
         assert time.monotonic() - start < SOON
         one.holds.clear()
         await until(lambda: engine.committed("g") == dict.fromkeys(ALL, 2))
-        assert time.monotonic() - start < 2 * SOON
+        assert time.monotonic() - start < SOON
     check([one])
 
 
@@ -188,7 +189,7 @@ async def test_a_member_that_stops_in_the_middle_of_a_rebalance_leaves_in_good_o
             await stopping[0]
             await until(lambda: len(two.lanes) == 8)
             # Else the brokers would wait for it until its session is over.
-            assert time.monotonic() - start < 2 * SOON
+            assert time.monotonic() - start < SOON
 
 
 async def test_a_group_that_does_not_take_a_member_is_tried_again(

@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition as KafkaTP
 
 from agents.consuming import batches, consume, step_until_durable
 from streams.errors import LogUnavailable, Overtaken
+from streams.kafka import transactions
 from streams.kafka.steps import Steps
 from streams.kafka.transactions import Transactions
 from streams.log import events_topic
@@ -28,8 +29,8 @@ OUTPUT = TopicSpec("output", 2)
 AT = TopicPartition("input", 0)
 #: Seconds until Faust's own commit was made for sure: it makes one twice a second.
 SETTLED = 1.2
-#: Seconds that a rebalance may take where nobody has to be missed.
-SOON = 3.0
+#: Seconds after which brokers end a transaction that nobody ends; and that it takes others to go on without that.
+HANGING, SOON = 60.0, 20.0
 
 
 def caused(*values: bytes) -> list[Record]:
@@ -333,7 +334,9 @@ async def test_what_a_killed_holder_left_open_holds_up_nobody_once_there_is_anot
     engine = kafka_engine
     engine.create(INPUT, OUTPUT)
     killed = AIOKafkaProducer(
-        bootstrap_servers=engine.broker.address, transactional_id="g:input:0", transaction_timeout_ms=60_000
+        bootstrap_servers=engine.broker.address,
+        transactional_id="g:input:0",
+        transaction_timeout_ms=int(HANGING * 1000),
     )
     await killed.start()
     await killed.begin_transaction()
@@ -345,7 +348,7 @@ async def test_what_a_killed_holder_left_open_holds_up_nobody_once_there_is_anot
     async with running(watcher):
         await asyncio.sleep(0.5)
         assert inbox.messages == []
-        async with asyncio.timeout(2 * SOON), stepping(engine, 1) as app:
+        async with asyncio.timeout(SOON), stepping(engine, 1) as app:
             await engine.log.step(app, caused(b"after"), {AT: Commit(1)})
             await inbox.reach(2)
     assert inbox.values() == [b"behind", b"after"]
@@ -367,6 +370,7 @@ async def test_who_has_lost_a_partition_does_not_even_append(kafka_engine: Kafka
 async def test_a_cancelled_step_holds_up_nobody(kafka_engine: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = kafka_engine
     engine.create(INPUT, OUTPUT)
+    monkeypatch.setattr(transactions, "TIMEOUT_MS", int(HANGING * 1000))
     steps = await holder(engine, 1, Claims(engine, True))
     hanging = asyncio.Event()
 

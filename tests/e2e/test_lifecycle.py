@@ -101,7 +101,8 @@ async def deaf_partner() -> AsyncIterator[tuple[str, asyncio.Event]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_stops_it_in_time_though_a_partner_hangs(tmp_path: Path, number: signal.Signals) -> None:
     async with deaf_partner() as (url, waiting):
-        service = await ServiceProcess.start(Launch(tmp_path))
+        # An attempt would go on for a minute.
+        service = await ServiceProcess.start(Launch(tmp_path, environment={"RESCIND_DELIVERY_TIMEOUT": "60"}))
         with Client(service.url, service.operator_key) as client:
             client.add_partner({"id": "deaf", "name": "deaf", "url": url, "purposes": ["ai"]})
             client.post_toggles([toggle(1)])
@@ -109,7 +110,7 @@ async def test_a_signal_stops_it_in_time_though_a_partner_hangs(tmp_path: Path, 
         started = time.monotonic()
         os.kill(service.pid, number)
         assert await service.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert "Traceback" not in (tmp_path / "service.log").read_text()
 
 

@@ -178,7 +178,7 @@ async def test_the_words_of_an_error_are_unpacked(serve: Serve, words: str) -> N
 
 
 async def test_a_reply_to_the_largest_request_is_read_whole_and_holds_up_nobody() -> None:
-    """18 MiB, twice compressed; and a clock that ticks meanwhile."""
+    """18 MiB, twice compressed; and a clock that ticks meanwhile: by processor time, as the machine may stand still."""
     body = reply(1000, EVIDENCE_CAP)
     assert len(body) > 16 * 1024 * 1024
     packed = gzip.compress(gzip.compress(body, compresslevel=1))
@@ -187,16 +187,16 @@ async def test_a_reply_to_the_largest_request_is_read_whole_and_holds_up_nobody(
     async def tick() -> None:
         nonlocal longest
         while True:
-            began = time.monotonic()
+            began = time.process_time()
             await asyncio.sleep(0.005)
-            longest = max(longest, time.monotonic() - began)
+            longest = max(longest, time.process_time() - began)
 
     serve = answer(200, "content-encoding: gzip, gzip", body=packed)
     async with sending() as sender, listening(serve, Seen(), None) as port:
         ticking = asyncio.ensure_future(tick())
-        began = time.monotonic()
+        began = time.process_time()
         got = await post(sender, port, 1000)
-        took = time.monotonic() - began
+        took = time.process_time() - began
         ticking.cancel()
     assert (got.unread, len(got.reply), understood(got, 1000).acknowledged) == (None, len(body), 1000)
     assert took < 5.0

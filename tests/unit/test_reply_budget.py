@@ -309,7 +309,7 @@ async def test_own_trouble_gives_the_budget_back_while_it_waits() -> None:
 )
 async def test_four_greedy_partners_with_endless_replies_do_not_keep_a_fifth_from_its_own(greedy: Serve) -> None:
     """Each of them could use up a quarter with two of its four lanes."""
-    size, timeout = 50, 2.0
+    size, timeout = 50, 30.0
     log, clock = MemoryLog(), FakeClock()
     directory = Directory(log)
     sealer = Sealer(Fernet.generate_key().decode())
