@@ -281,7 +281,7 @@ NAMES: dict[str, list[str] | float] = {
     "metadata.example": ["169.254.169.254"],
     "mapped.example": ["::ffff:10.0.0.1"],
     "nothing.example": [],
-    **{f"slow{number}.example": 1.0 for number in range(8)},
+    **{f"slow{number}.example": 3.0 for number in range(8)},
 }
 
 
