@@ -46,8 +46,8 @@ _HEADERS = {
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one attempt. `address` is whom it went to, if it came that far, and `dialled` whether that was by a
-    connection of its own. `reply` is the answer's body, unpacked. For a 2xx it is the whole body, unless
-    `unread` says in words why the rest could not be read."""
+    connection of its own. `reply` is the body of its answer, with any compression undone. The whole body of a 2xx is
+    there, unless `unread` says in words why the rest could not be read; of any other answer, the beginning is."""
 
     attempt: Attempt
     duration_ms: float

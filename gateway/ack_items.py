@@ -160,7 +160,9 @@ def _fault(found: Mapping[str, Any], raw: Mapping[str, Any]) -> Fault:
 
 
 def _other_reason(raw: Mapping[str, Any], read: AcknowledgementIn) -> list[str]:
+    if read.reason is not RefusalReason.OTHER:
+        return []
     given = raw.get(as_written("reason", raw) or "reason")
-    if read.reason is not RefusalReason.OTHER or not isinstance(given, str) or our_word(RefusalReason, given):
+    if not isinstance(given, str) or our_word(RefusalReason, given):
         return []
     return [f"its reason is none of {', '.join(RefusalReason)}, so it counts as other, with your word in its code"]

@@ -22,7 +22,7 @@ from tests.conformance.kafka import Kafka
 
 LANES = TopicSpec("lanes", 8)
 ALL = [TopicPartition("lanes", lane) for lane in range(8)]
-#: Seconds after which brokers give up a member that is silent; and that a rebalance may take where nobody was killed.
+#: Seconds after which brokers give up a silent member, and within which a rebalance ends where nobody was killed.
 SESSION, SOON = 60.0, 20.0
 
 

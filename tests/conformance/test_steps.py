@@ -29,8 +29,10 @@ OUTPUT = TopicSpec("output", 2)
 AT = TopicPartition("input", 0)
 #: Seconds until Faust's own commit was made for sure: it makes one twice a second.
 SETTLED = 1.2
-#: Seconds after which brokers end a transaction that nobody ends; and that it takes others to go on without that.
-HANGING, SOON = 60.0, 20.0
+#: Milliseconds after which brokers end a transaction that was left open.
+HANGING_MS = 60_000
+#: Seconds within which others go on although one was left open.
+SOON = 20.0
 
 
 def caused(*values: bytes) -> list[Record]:
@@ -334,9 +336,7 @@ async def test_what_a_killed_holder_left_open_holds_up_nobody_once_there_is_anot
     engine = kafka_engine
     engine.create(INPUT, OUTPUT)
     killed = AIOKafkaProducer(
-        bootstrap_servers=engine.broker.address,
-        transactional_id="g:input:0",
-        transaction_timeout_ms=int(HANGING * 1000),
+        bootstrap_servers=engine.broker.address, transactional_id="g:input:0", transaction_timeout_ms=HANGING_MS
     )
     await killed.start()
     await killed.begin_transaction()
@@ -370,7 +370,7 @@ async def test_who_has_lost_a_partition_does_not_even_append(kafka_engine: Kafka
 async def test_a_cancelled_step_holds_up_nobody(kafka_engine: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = kafka_engine
     engine.create(INPUT, OUTPUT)
-    monkeypatch.setattr(transactions, "TIMEOUT_MS", int(HANGING * 1000))
+    monkeypatch.setattr(transactions, "TIMEOUT_MS", HANGING_MS)
     steps = await holder(engine, 1, Claims(engine, True))
     hanging = asyncio.Event()
 
